@@ -1,1 +1,1 @@
-"""The lowering of a graph: rules, ranges, casts, emulation, and the search for nodes to keep in fp32."""
+"""The lowering of a graph to a smaller type: rules, ranges, casts, emulation, and the search for nodes to keep."""

@@ -1,4 +1,4 @@
-"""Lowering by NVIDIA ModelOpt's AutoCast with the same settings, as an alternative to the rules."""
+"""Lowering with NVIDIA ModelOpt's AutoCast, as an alternative to this package's rules, with the same settings."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from cosybuild.precision.storage import storage_of
 
 _REASON = "ModelOpt AutoCast keeps it"
 
-# The exceptions of AutoCast's own checks, of onnx, and of ONNX Runtime's session.
+# The exceptions that AutoCast's own checks, onnx and ONNX Runtime's session raise.
 _REFUSALS = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
 def autocast(
     path: Path, model: ir.Model, sample: Mapping[str, Array], settings: PrecisionSettings, scratch: Path
 ) -> onnx.ModelProto:
-    """Return ModelOpt's mixed precision graph of the file at `path`.
+    """Return the mixed-precision graph that ModelOpt's AutoCast makes of the file at `path`.
 
-    AutoCast applies its own rules (`data_max` is 512 if not set), calibrates on one sample, and sanitises the graph
-    first; it has no equivalent of `init_min`.
+    AutoCast applies its own rules, with `data_max` 512 if the setting is not set. It measures ranges on one sample, and
+    sanitises the graph first. It has no equivalent of `init_min`.
 
     Args:
-        path: the float32 graph's file.
-        model: the same graph in normal form; the patterns of `keep_fp32` are matched against it.
+        path: the file of the float32 graph.
+        model: the same graph in normal form; the patterns of `keep_fp32` are matched against its nodes.
         sample: inputs by name.
-        settings: the target, the limits and the patterns.
+        settings: the target type, the limits and the patterns.
         scratch: a directory for the sample's file.
 
     Raises:
@@ -80,13 +80,13 @@ def autocast(
 def autocast_report(
     model: ir.Model, lowered: onnx.ModelProto, ranges: Ranges, settings: PrecisionSettings
 ) -> dict[str, Any]:
-    """Return the report of AutoCast's graph, for the nodes whose names AutoCast did not change.
+    """Return the report of AutoCast's graph, on the nodes that kept their names.
 
     Args:
         model: the float32 graph in normal form.
         lowered: AutoCast's graph.
-        ranges: the measured shapes are read from it.
-        settings: the target and the types of inputs and outputs.
+        ranges: the measured ranges and shapes; only the shapes are used.
+        settings: the target type, and the type of inputs and outputs.
     """
     storage = storage_of(settings.target)
     assert storage is not None

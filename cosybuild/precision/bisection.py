@@ -1,4 +1,4 @@
-"""Bisection: find a minimal set of units (nodes) that must return to fp32 for a predicate to hold."""
+"""Bisection: finds a minimal set of units (nodes of a graph) that must stay in fp32 for a predicate to hold."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Passes = Callable[[frozenset[Unit]], bool]
 
 @dataclass(frozen=True)
 class Bisection(Generic[Unit]):
-    """The result of the search.
+    """The result of `bisect`.
 
     Attributes:
-        units: a set that passes, in search order.
+        units: a set of units that passes, in the order of the search.
         evaluations: number of sets that were evaluated.
-        minimal: True if the set fails without any one of its units. False if the search was shortened by the limit;
-            then the set passes, but may contain more units than necessary.
+        minimal: True if the set fails without any one of its units. False if the limit shortened the search; then the
+            set passes, but may contain unnecessary units.
     """
 
     units: tuple[Unit, ...]
@@ -29,7 +29,7 @@ class Bisection(Generic[Unit]):
 
 
 def evaluation_bound(units: int) -> float:
-    """Return an upper bound on the evaluations if one or two units are needed: 2 log2(units) + 10."""
+    """Return an upper bound on the evaluations if one or two of `units` units are necessary: 2 log2(units) + 10."""
     return 2 * math.log2(max(1, units)) + 10
 
 
@@ -39,29 +39,29 @@ def bisect(
     """Find a minimal set of units that passes.
 
     The units are ordered group by group. A binary search finds the shortest prefix that passes. The last unit of this
-    prefix is necessary and joins the result. The search repeats in the shorter prefix before that unit, and each trial
-    also includes the units of the result, until the result alone passes. So k necessary units take about k log2(n)
-    evaluations, while delta debugging takes up to k^2. Necessary units of one group are adjacent and take two or three
-    evaluations each, because the start of the group is tried first.
+    prefix is necessary, and becomes part of the result. Then the search repeats in the prefix before that unit, and
+    every set that it tries also contains the result so far. It ends when the result alone passes. So k necessary units
+    take about k log2(n) evaluations, while delta debugging takes up to k^2. Several necessary units of one group are
+    adjacent in the order. They take two or three evaluations each, because the start of the group is tried first.
 
-    The result is minimal if every superset of a passing set passes. That is not always so in lowering, where a further
-    unit in float32 adds casts, which round. So at the end each unit is removed from the result once, and stays removed
-    if the set passes without it.
+    The result is minimal if every superset of a passing set passes. In lowering this does not always hold, because a
+    further unit in float32 adds casts, which round. Therefore, at the end, each unit is left out of the result once. If
+    the set passes without the unit, the unit is removed.
 
     Args:
-        units: all units that can return to fp32, in graph order.
+        units: all units that can stay in fp32, in graph order.
         groups: the group of each unit, e.g. its module.
-        passes: returns True if the set is sufficient. It is called once for each set.
+        passes: function that returns True if a set of units is sufficient. It is called once for each set.
         limit: largest number of evaluations. After half of them, whole groups are added at once.
 
     Returns:
-        The set, empty if no unit is necessary; None if even all units are not sufficient.
+        The set, empty if no unit is necessary; None if even all units together are not sufficient.
     """
     return _Search(units, groups, passes, limit).run()
 
 
 class _Spent(Exception):
-    """The signal that the limit of evaluations is reached."""
+    """Raised inside the search when the limit of evaluations is reached."""
 
 
 class _Search(Generic[Unit]):
@@ -110,7 +110,7 @@ class _Search(Generic[Unit]):
             low, adjacent = 0, False
 
     def _shortest(self, low: int, high: int, adjacent: bool) -> int:
-        """Return the length of the shortest passing prefix; `low` is known to fail and `high` to pass."""
+        """Return the length of the shortest passing prefix. Length `low` is known to fail, length `high` to pass."""
         middle = high - 1 if adjacent else (low + high) // 2
         while high - low > 1:
             if self._prefix(middle):
@@ -121,7 +121,10 @@ class _Search(Generic[Unit]):
         return high
 
     def _leave_out(self) -> None:
-        """Remove units until none can be removed; a single unit stays, because the empty set is known to fail."""
+        """Remove unnecessary units from the result.
+
+        A single unit is necessary, because the empty set is known to fail.
+        """
         left = list(self._held)
         while left and len(self._held) > 1:
             unit = left.pop(0)

@@ -16,18 +16,20 @@ from cosybuild.models.spec import ModelSpec
 from cosybuild.numerics.inputs import Array, Draw, Time, draw_inputs, numpy_dtype
 
 _LENGTHS = (4, 128)
-"""A short and a medium length: longer inputs hardly widen the ranges but take more time. They do not depend on the
-profiles, so that all profiles that admit them share one lowered graph."""
+"""Default sizes of the generated inputs, a short and a medium one. Longer inputs hardly widen the measured ranges but
+take more time. The sizes do not depend on the profiles, so that all profiles that hold them share one lowered graph.
+"""
 _BATCH = 2
 
 
 def calibration_sizes(
     settings: PrecisionSettings, spec: ModelSpec, profiles: Sequence[Profile]
 ) -> tuple[dict[str, int], ...]:
-    """Return the sizes of all dynamic axes (symbol -> size), one mapping per generated input.
+    """Return the sizes of all dynamic axes (symbol -> size), one mapping for each generated input.
 
-    Every axis except the batch has the sizes in `calibration_sizes`; if that is not set, 4 and 128, or the nearest size
-    that the first profile admits. The batch is 2, or the nearest size that the first profile admits.
+    Every axis except the batch takes the sizes in `settings.calibration_sizes`. If the setting is empty, it takes 4 and
+    128, or the nearest sizes that the first profile holds. The batch is 2, or the nearest size that the first profile
+    holds.
     """
     profile = profiles[0] if profiles else {}
     lengths = settings.calibration_sizes or _LENGTHS
@@ -47,10 +49,10 @@ def calibration_sizes(
 def generated_samples(
     settings: PrecisionSettings, spec: ModelSpec, profiles: Sequence[Profile]
 ) -> Iterator[Mapping[str, Array]]:
-    """Yield one sample per size.
+    """Draw one calibration input (array by name) for each size.
 
-    Three kinds of samples alternate: padded ones and guidance pairs, both with `t` at the end of the time axis, and
-    plain ones with `t` at its start. The phases of the time embedding are largest at the end.
+    Three kinds alternate: padded inputs and guidance pairs, both with `t` at the end of the time axis, and plain inputs
+    with `t` at its start. The phases of the time embedding are largest at the end.
     """
     kinds = ({"time": Time.end, "padded": True}, {"time": Time.end, "guidance": True}, {"time": Time.start})
     for index, sizes in enumerate(calibration_sizes(settings, spec, profiles)):
@@ -75,11 +77,11 @@ def calibration_files(path: str) -> tuple[Path, ...]:
 
 
 def file_samples(files: Sequence[Path], spec: ModelSpec) -> Iterator[Mapping[str, Array]]:
-    """Yield the arrays of each file by name, converted to the inputs' dtypes.
+    """Yield the arrays of each calibration file by name, converted to the inputs' types.
 
     Raises:
-        ConfigurationError: a file cannot be read, lacks an input, has another array, or has a shape that the input
-            cannot have.
+        ConfigurationError: a file cannot be read, lacks an input, holds an array that is no input, or holds a shape
+            that the input cannot have.
     """
     for path in files:
         try:

@@ -1,4 +1,4 @@
-"""Constants in the lower type: counts of elements that overflow or underflow, and the conversion."""
+"""Constants in the lower type: the conversion, and the numbers of elements that overflow or underflow in it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from cosybuild.precision.storage import FP16, Storage
 
 @dataclass(frozen=True)
 class ConstantFacts:
-    """The effect of storing one constant in the lower type.
+    """The number of elements of one constant that the lower type cannot represent.
 
     Attributes:
         size: number of elements.
         max_abs: largest magnitude in float32.
-        overflowing: elements whose magnitude exceeds the type's largest number.
-        vanishing: elements that are not zero and would be rounded to zero.
-        subnormal: further elements below the smallest normal number, which would lose digits.
+        overflowing: number of elements whose magnitude exceeds the largest number of the lower type.
+        vanishing: number of non-zero elements that would be rounded to zero.
+        subnormal: number of other elements below the smallest normal number; they would lose digits.
     """
 
     size: int
@@ -31,12 +31,12 @@ class ConstantFacts:
 
 
 def examine(tensor: ir.TensorProtocol, storage: Storage) -> ConstantFacts:
-    """Count the elements that `storage` cannot represent."""
+    """Count the elements of a constant that `storage` cannot represent, or only with fewer digits."""
     magnitude = np.abs(tensor.numpy())
     if magnitude.size == 0:
         return ConstantFacts(0, 0.0, 0, 0, 0)
     largest = float(magnitude.max())
-    # Half of the smallest number is a tie, which rounds to zero.
+    # Half of the smallest number lies midway between it and zero, and is rounded to zero (ties to even).
     small = magnitude < storage.smallest_normal
     few = magnitude[small]
     vanishing = int(np.count_nonzero((few > 0) & (few <= storage.smallest / 2)))
@@ -52,13 +52,13 @@ def examine(tensor: ir.TensorProtocol, storage: Storage) -> ConstantFacts:
 def convert_constant(
     tensor: ir.TensorProtocol, storage: Storage, name: str, limit: float | None = None
 ) -> ir.TensorProtocol:
-    """Convert the tensor to the lower type, rounded to nearest even.
+    """Convert a constant to the lower type, rounding to nearest even.
 
     Args:
         tensor: a float32 constant.
         storage: the lower type.
-        name: the new tensor's name.
-        limit: magnitude to which the values are clipped first (for masks).
+        name: the name of the new tensor.
+        limit: magnitude to which the values are clipped before (for masks); None to clip nothing.
     """
     values = tensor.numpy()
     if limit is not None:

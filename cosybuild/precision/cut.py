@@ -1,4 +1,4 @@
-"""Extraction of the smallest part of a lowered graph that fails alone, with the inputs on which it fails."""
+"""Extraction of the smallest part of a lowered graph that fails by itself, with the inputs on which it fails."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ from cosybuild.precision.noise_profile import Point
 from cosybuild.precision.probe import Probe
 
 _TRIED = 8
-"""The number of nodes that are extracted and tried, those with the most fresh noise first."""
+"""Number of nodes that are extracted and tried; those that add the most noise are tried first."""
 
 Holds = Callable[[Mapping[str, Array], Mapping[str, Array]], str | None]
-"""(outputs of the lowered graph, float32 outputs) -> description of the missed gate; None if they pass."""
+"""A function (outputs of the lowered graph, outputs of the float32 graph) that returns a description of the missed
+gate, or None if the outputs pass.
+"""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A part of the graph that fails.
+    """A part of a lowered graph that fails by itself.
 
     Attributes:
         nodes: names of its nodes in the float32 graph.
-        point: the entry of the noise profile for the node of this part that adds the most noise.
+        point: the noise of that node of the part which adds the most noise.
         lowered: the part of the lowered graph.
-        reference: the part of the float32 graph, with the same inputs and outputs.
+        reference: the same part of the float32 graph, with the same inputs and outputs.
         inputs: the part's inputs by name: the float32 graph's values, rounded to the storage type.
         missed: the description of the failure.
     """
@@ -52,17 +54,17 @@ def smallest_cut(
     holds: Holds,
     threads: int = 1,
 ) -> Cut | None:
-    """Return a node that fails alone, else a module that fails alone; None if nothing that was tried fails.
+    """Find a single node that fails by itself, or else a module that does; None if none of the tried ones fails.
 
     Args:
         lowered: the typed graph, made from `reference`.
         reference: the float32 graph in normal form.
-        points: their noise profile on `inputs`.
-        inputs: inputs on which the whole graph fails, in float32.
-        holds: compares the outputs.
-        threads: intra_op_num_threads.
+        points: the noise profile of both graphs on `inputs`.
+        inputs: inputs by name on which the whole graph fails, in float32.
+        holds: function that compares the outputs.
+        threads: ONNX Runtime's intra_op_num_threads.
     """
-    # Sorting is stable: of several nodes with infinite noise, the first in graph order comes first.
+    # Sorting is stable. So if several nodes have infinite noise, the first in graph order comes first.
     worst = sorted((p for p in points if p.fresh > 0), key=lambda p: -p.fresh)[:_TRIED]
     modules = {p.module: p for p in reversed(worst) if p.module}
     for nodes, point in [
@@ -81,7 +83,11 @@ def smallest_cut(
 def part_fault(
     lowered: ir.Model, reference: ir.Model, inputs: Mapping[str, Array], holds: Holds, threads: int = 1
 ) -> str | None:
-    """Return a description of the failure of a part of the graph on these inputs; None if it passes."""
+    """Run a part of the lowered graph, emulated, and the same part of the float32 graph, and compare their outputs.
+
+    Returns:
+        A description of the failure; None if the part passes on these inputs.
+    """
     outputs, guilty = EmulatedSession(lowered, reference, threads).infer(inputs)
     return str(guilty) if guilty is not None else holds(outputs, Probe(reference, threads=threads).run(inputs))
 
@@ -121,13 +127,15 @@ def _failing(
 
 
 def extract_part(model: ir.Model, nodes: Collection[str], outputs: Sequence[str], own: Collection[str]) -> ir.Model:
-    """Return the part of `model` that computes `outputs` with these nodes and with inserted casts.
+    """Return the part of `model` that computes `outputs` from the given nodes.
+
+    Casts that the lowering inserted between these nodes belong to the part, too.
 
     Args:
         model: the lowered graph or the float32 graph.
         nodes: names of the nodes of the part.
         outputs: names of the part's outputs.
-        own: names of all nodes that are not inserted casts.
+        own: names of all nodes of the float32 graph; any other node is an inserted cast.
     """
     makers = {name_of(value): node for node in model.graph for value in node.outputs if value.name}
     wanted, stack = set(), [makers[name] for name in outputs if name in makers]
@@ -146,14 +154,14 @@ def _sub_model(model: ir.Model, wanted: Collection[ir.Node], outputs: Sequence[s
     taken = {value: None for node in nodes for value in node.inputs if value is not None and value not in made}
     inputs = [value for value in taken if not value.is_initializer()]
     graph = ir.convenience.extract(model.graph, inputs, outputs)
-    # The sizes that the whole graph states need not hold for the part alone.
+    # The shapes that are stated for the whole graph need not be right for the part.
     for value in (*graph.inputs, *(value for node in graph for value in node.outputs)):
         value.shape = None
     return ir.Model(graph, ir_version=model.ir_version)
 
 
 def _stored(values: Array, part: ir.Model, name: str) -> Array:
-    """Round the values to the lowered part's input type, and return floating-point values in float32."""
+    """Round values to the type of the lowered part's input `name`. Floating-point values are returned in float32."""
     taken = {value.name: value.dtype for value in part.graph.inputs}.get(name)
     if taken not in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16):
         return values

@@ -1,4 +1,4 @@
-"""The decision which nodes stay in fp32: the rules in order, then cheap nodes whose neighbours all stay."""
+"""The decision which nodes stay in fp32, by the rules and then for cheap nodes between such nodes."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class Decisions:
 
     Attributes:
         storage: the lower type.
-        kept: node that stays in fp32 -> reason, in graph order.
-        match_io: True if the graph's inputs and outputs have the lower type.
-        clipped: mask constant -> magnitude to which it is clipped.
+        kept: name of a node that stays in fp32 -> reason, in graph order.
+        match_io: True if the graph's inputs and outputs get the lower type.
+        clipped: name of a mask constant -> magnitude to which it is clipped.
     """
 
     storage: Storage
@@ -61,17 +61,17 @@ def decide(
     constants: Mapping[str, ConstantFacts] | None = None,
     spec: ModelSpec | None = None,
 ) -> Decisions:
-    """Apply every rule; the first rule that keeps a node gives the reason.
+    """Apply all rules to a graph. If several rules keep a node, the first one gives the reason.
 
     Args:
         model: the float32 graph in normal form (`prepare`). It is not changed.
-        ranges: ranges of all tensors.
+        ranges: measured ranges of all tensors.
         settings: the target (fp16, bf16 or mixed), the limits and the patterns.
-        constants: facts of all float32 initialisers, if the caller has them already.
-        spec: the model's specification, which names modules to keep in float32; None if no rule of a model applies.
+        constants: facts of all float32 initialisers; None to compute them here.
+        spec: the model's specification, which names modules to keep in float32; None if there is none.
 
     Raises:
-        PrecisionError: a pattern of `keep_fp32` matches nothing.
+        PrecisionError: a pattern of `keep_fp32` matches no node.
     """
     storage = storage_of(settings.target)
     assert storage is not None, settings.target
@@ -104,13 +104,13 @@ def decide(
 
 
 def with_kept_nodes(decisions: Decisions, model: ir.Model, names: Collection[str], reason: str) -> Decisions:
-    """Return the decisions with further nodes in fp32, and with cheap nodes whose neighbours are then all in fp32.
+    """Return the decisions with additional nodes in fp32, and with the cheap nodes that then lie between such nodes.
 
     Args:
-        decisions: the decisions so far; nodes that are kept already keep their reason.
+        decisions: the decisions so far. Nodes that already stay in fp32 keep their reason.
         model: the graph of the decisions.
-        names: names of the further nodes.
-        reason: their reason.
+        names: names of the additional nodes.
+        reason: the reason for the additional nodes.
     """
     nodes = nodes_to_decide(model)
     kept = {node: decisions.kept[name_of(node)] for node in nodes if node.name in decisions.kept}
@@ -122,7 +122,7 @@ def with_kept_nodes(decisions: Decisions, model: ir.Model, names: Collection[str
 
 
 def examine_all(model: ir.Model, storage: Storage) -> dict[str, ConstantFacts]:
-    """Return initialiser -> facts for every float32 initialiser."""
+    """Return name -> facts for every float32 initialiser."""
     return {
         name: examine(value.const_value, storage)
         for name, value in model.graph.initializers.items()
@@ -136,7 +136,7 @@ def _collect(kept: dict[ir.Node, str], verdicts: Iterable[tuple[ir.Node, str]]) 
 
 
 def _close(kept: dict[ir.Node, str], nodes: Sequence[ir.Node], match_io: bool) -> None:
-    """Add cheap nodes whose neighbours are all kept; lowering these nodes would only add casts, which lose digits."""
+    """Keep cheap nodes in fp32 if all their neighbours are. Lowering them would only add casts, which lose digits."""
     costly = CONTRACTIONS | NORMALISATIONS | SOFTMAXES
     candidates = [node for node in nodes if node not in kept and node.op_type not in costly]
     changed = True

@@ -1,10 +1,10 @@
-"""Emulation of a lowered graph on a CPU: float32 arithmetic with every lowered tensor rounded to its storage type.
+"""Emulation of a lowered graph on a CPU: float32 arithmetic, with every lowered tensor rounded to its storage type.
 
-ONNX Runtime's CPU kernels compute most half-precision operators in float32, with casts around them that its
-optimiser removes between neighbours: a value beyond the range then stays finite where a GPU would have stored an
-infinity. The emulation adds a cast to the lower type and back after each result that is stored in it. ONNX Runtime
-cannot remove this pair because it loses digits, and it gives infinities for values beyond the range. Sums inside one
-operator stay in float32, as in matrix units.
+ONNX Runtime's CPU kernels compute most half-precision operators in float32, with casts around them. Its optimiser
+removes these casts between neighbouring operators. A value beyond the range of the type then stays finite, where a GPU
+would store an infinity. Therefore the emulation adds, after each result that is stored in the lower type, a cast to
+this type and a cast back. ONNX Runtime cannot remove such a pair, because it changes values, and the cast turns values
+beyond the range into infinities. Sums inside one operator stay in float32, as in a GPU's matrix units.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _RAW, _ROUNDED = "::unrounded", "::rounded"
 
 
 def emulate(lowered: ir.Model) -> ir.Model:
-    """Return a float32 graph that computes the values that the typed graph stores.
+    """Return a float32 graph that computes the values that the typed graph would store.
 
-    Inputs, outputs and constants are float32; tensors keep their names and have the rounded values. bfloat16 is
-    supported too, although ONNX Runtime's CPU provider has few kernels for it.
+    Inputs, outputs and constants are float32. Tensors keep their names and have the rounded values. bfloat16 works too,
+    although ONNX Runtime's CPU provider has few kernels for it.
 
     Raises:
-        PrecisionError: a tensor's type is unknown.
+        PrecisionError: the type of a tensor is neither stated nor can be inferred.
     """
     model = ir.Model(lowered.graph.clone(), ir_version=lowered.ir_version)
     graph = model.graph
@@ -59,7 +59,7 @@ def emulate(lowered: ir.Model) -> ir.Model:
 
 
 def _complete_types(model: ir.Model) -> None:
-    """Infer the types of all tensors if some are missing: a tensor of unknown type would not be rounded."""
+    """Infer missing types of tensors. A tensor of unknown type would not be rounded."""
     if any(value.type is None for value in _values(model)):
         passes.ShapeInferencePass(check_type=True, strict_mode=False, data_prop=False)(model)
     for value in _values(model):
@@ -71,9 +71,9 @@ def _complete_types(model: ir.Model) -> None:
 
 
 def float_names(model: ir.Model) -> list[str]:
-    """Return the names of all float32 tensors that nodes of the lowered graph make, in graph order.
+    """Return the names of the float32 tensors in an emulated graph that exist in the lowered graph too, in graph order.
 
-    Values that are not yet rounded, and rounded inputs, are tensors of the emulation only.
+    Tensors that only the emulation has are left out: values before rounding, and rounded inputs.
     """
     return [
         name_of(value)
@@ -84,7 +84,7 @@ def float_names(model: ir.Model) -> list[str]:
 
 
 def maker_of(model: ir.Model, tensor: str) -> ir.Node:
-    """Return the node that made `tensor` in the lowered graph, given the emulated graph."""
+    """Return the node of the emulated graph that computes a tensor of the lowered graph."""
     for node in model.graph:
         if any(value.name in (tensor, tensor + _RAW) for value in node.outputs) and _RAW not in (node.name or ""):
             return node
@@ -97,7 +97,10 @@ def _values(model: ir.Model) -> list[ir.Value]:
 
 
 def _round(graph: ir.Graph, value: ir.Value, kind: ir.DataType) -> None:
-    """Insert a cast down and a cast up after `value`; the rounded tensor takes over the name and users of `value`."""
+    """Insert a cast down and a cast up after `value`.
+
+    The rounded tensor takes over the name and the users of `value`.
+    """
     node = value.producer()
     assert node is not None
     name = name_of(value)

@@ -1,4 +1,4 @@
-"""Emulated runs of a lowered graph, and the first tensor in them that is not finite."""
+"""Emulated runs of a lowered graph, which also find the first tensor that is not finite."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from cosybuild.precision.probe import Probe, scalar_name
 
 @dataclass(frozen=True)
 class NonFinite:
-    """The first tensor in graph order with infinities or NaNs that are finite in the float32 graph.
+    """The first tensor, in graph order, with an infinity or NaN at an element that is finite in the float32 graph.
 
     Attributes:
-        tensor: its name.
-        node: the node that makes it.
-        op: that node's operator.
-        module: that node's module path.
-        count: elements that are finite in the float32 graph only.
-        total: number of elements.
-        reference_max: largest finite magnitude of the same tensor in the float32 graph; NaN if that has no such tensor.
+        tensor: the tensor's name.
+        node: the name of the node that computes it.
+        op: the node's operator.
+        module: the node's module path.
+        count: number of such elements.
+        total: number of all elements.
+        reference_max: largest finite magnitude of the same tensor in the float32 graph; NaN if the float32 graph has no
+            such tensor.
     """
 
     tensor: str
@@ -45,12 +46,12 @@ class NonFinite:
 
 
 class EmulatedSession:
-    """A session that runs a typed graph with every lowered tensor rounded to its storage type.
+    """A session that runs a typed graph on the CPU, with every lowered tensor rounded to its storage type.
 
     Args:
         lowered: the typed graph.
-        reference: the float32 graph that it was made from; tensors with equal names correspond.
-        threads: intra_op_num_threads.
+        reference: the float32 graph from which it was made; tensors with equal names correspond.
+        threads: ONNX Runtime's intra_op_num_threads.
     """
 
     def __init__(self, lowered: ir.Model, reference: ir.Model, threads: int = 1) -> None:
@@ -59,15 +60,15 @@ class EmulatedSession:
         self._threads = threads
         self._tensors = float_names(self._emulated)
         self._outputs = [name_of(value) for value in self._emulated.graph.outputs]
-        # The sum of a tensor with an infinity or a NaN is not finite. A sum of finite elements may overflow too, so
-        # that each suspect has to be confirmed.
+        # If a tensor has an infinity or a NaN, its sum is not finite. The sum of finite elements may overflow too, so
+        # each suspect has to be confirmed.
         self._probe = Probe(self._emulated, reductions=("ReduceSum",), tensors=self._tensors, threads=threads)
 
     def infer(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], NonFinite | None]:
         """Return the outputs in float32, and the first tensor that is not finite, or None.
 
         Args:
-            inputs: inputs in float32, which are rounded here; index inputs in their own type.
+            inputs: float32 inputs by name, which are rounded here; index inputs in their own type.
         """
         outputs, suspects = self.suspects(inputs)
         guilty = None
@@ -78,9 +79,9 @@ class EmulatedSession:
         return outputs, guilty
 
     def suspects(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], list[str]]:
-        """Return the outputs in float32, and the tensors whose sum is not finite, in graph order.
+        """Return the outputs in float32, and the names of the tensors whose sum is not finite, in graph order.
 
-        These tensors include masks that are infinite in float32 too.
+        These include masks that are infinite in the float32 graph too.
         """
         found = self._probe.run(inputs)
         tensors = [n for n in self._tensors if not np.isfinite(found[scalar_name(n, "ReduceSum")])]
@@ -97,7 +98,10 @@ class EmulatedSession:
         return tensor
 
     def _confirm(self, tensor: str, inputs: Mapping[str, Array]) -> NonFinite | None:
-        """Examine all elements; return None if the same elements are infinite or NaN in float32 too (masks)."""
+        """Examine all elements of a suspect.
+
+        Return None if each one that is not finite is not finite in float32 either.
+        """
         values = Probe(self._emulated, extra=[tensor], threads=self._threads).run(inputs)[tensor]
         wrong = ~np.isfinite(values)
         origin = self._origin(tensor)

@@ -1,4 +1,4 @@
-"""The share of the arithmetic that is lowered: operations of matrix products and convolutions, by measured shapes."""
+"""The share of floating-point operations that is lowered, counted over matrix products and convolutions."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def flops_of(node: ir.Node, shapes: Shapes) -> int:
-    """Return the floating-point operations of one execution; a multiplication and an addition count as two.
+    """Return the number of floating-point operations of a node; a multiplication and an addition count as two.
 
-    The result is 0 for every node other than a matrix product, convolution or attention, and for Einsum, whose
-    operations do not follow from its shapes alone.
+    The result is 0 for every node other than a matrix product, convolution or attention. It is also 0 for Einsum,
+    because its shapes alone do not give the number.
+
+    Args:
+        node: the node.
+        shapes: tensor name -> measured shape.
     """
     if node.op_type not in CONTRACTIONS or node.op_type == "Einsum":
         return 0
@@ -27,16 +31,17 @@ def flops_of(node: ir.Node, shapes: Shapes) -> int:
     if node.op_type == "ConvTranspose":
         return 2 * math.prod(first) * math.prod(second[1:])
     if node.op_type == "Attention":
-        # Scores and their product with the values. (B, H, T, D) and (B, T, H D) give the same number.
+        # The scores, and their product with the values. Inputs of shape (B, H, T, D) and of (B, T, H D) give the same
+        # number.
         return 4 * math.prod(first) * second[-2]
     inner = first[0] if node.attributes.get_int("transA", False) else first[-1]
     return 2 * math.prod(result) * inner
 
 
 def lowered_share(nodes: list[ir.Node], kept: Mapping[str, str], shapes: Shapes) -> float:
-    """Return the share of the operations of `nodes` that is lowered, 0 to 1.
+    """Return the share of the operations of `nodes` that nodes not in `kept` have, 0 to 1.
 
-    Without any operations it is 0 if all nodes are kept, else 1.
+    If the nodes have no operations, the share is 0 if all nodes are kept, else 1.
     """
     work = {name_of(node): flops_of(node, shapes) for node in nodes}
     total = sum(work.values())

@@ -1,4 +1,4 @@
-"""The normal form of a graph before lowering, and the properties of nodes and values that the rules need."""
+"""The normal form of a graph before lowering, and the facts on nodes and values that the rules need."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ MOVES = frozenset(
         "Concat", "Pad", "Tile", "GatherElements", "GatherND", "DepthToSpace", "SpaceToDepth", "Dropout",
     }
 )  # fmt: skip
-"""Operators that only move values: every element of the result is an element of an input (or Pad's constant)."""
+"""Operators that only move values: every element of the result is an element of an input, or Pad's constant."""
 EXACT = MOVES | {"Neg", "Abs", "Relu", "Max", "Min", "Where"}
-"""Operators whose results are representable in a type if the inputs are, so that they need no rounding."""
+"""Operators whose results need no rounding: if the inputs are representable in a type, the results are too."""
 INDIFFERENT = frozenset({"Shape", "Size"})
-"""Operators that read only a tensor's shape, so that its type does not matter."""
+"""Operators that read only the shape of a tensor, not its values or type."""
 
 
 def prepare(model: ir.Model, storage: Storage) -> None:
-    """Convert a graph to normal form, in place; the conversion is idempotent.
+    """Convert a graph to normal form, in place. A graph in normal form is not changed.
 
-    In normal form functions are inlined, constants are initialisers, nodes and values have unique names, and every
-    value has a type. For bfloat16, a graph below opset 13 or of opset 18 to 21 is converted to opset 22, the first in
-    which convolutions have that type.
+    In normal form, functions are inlined, constants are initialisers, nodes and values have unique names, and every
+    value has a type. If `storage` is bfloat16, a graph of an opset below 13 or from 18 to 21 is also converted to opset
+    22, the first in which convolutions have that type.
 
     Raises:
-        PrecisionError: types cannot be inferred, the graph has an opset without bfloat16 and cannot be converted, or it
+        PrecisionError: types cannot be inferred; the graph has an opset without bfloat16 and cannot be converted; or it
             computes in another 16-bit type or has no float32 tensor.
     """
     if storage is BF16 and opset_of(model) < _BFLOAT16_CASTS:
@@ -74,10 +74,10 @@ def prepare(model: ir.Model, storage: Storage) -> None:
 
 
 def _raise_opset(model: ir.Model) -> None:
-    """Convert a graph of an old opset to opset 18, in place.
+    """Convert a graph to opset 18, in place.
 
     Raises:
-        PrecisionError: ONNX has no conversion for one of its operators.
+        PrecisionError: ONNX's converter does not support the graph, for example one of its operators.
     """
     opset = opset_of(model)
     try:
@@ -94,10 +94,10 @@ def _raise_opset(model: ir.Model) -> None:
 
 
 def _check_types(model: ir.Model, storage: Storage) -> None:
-    """Refuse a graph whose own types contradict the lower type: its name would state a precision that it lacks.
+    """Refuse a graph with types that cannot be lowered to `storage`, so that its name does not state a wrong precision.
 
     Raises:
-        PrecisionError: it computes in another 16-bit type, or it has floats and none of them is float32.
+        PrecisionError: the graph computes in another 16-bit type, or has float64 tensors and no float32 tensor.
     """
     values = [*model.graph.inputs, *model.graph.initializers.values()]
     values += [value for node in model.graph for value in node.outputs]
@@ -126,12 +126,12 @@ def opset_of(model: ir.Model) -> int:
 
 
 def is_float(value: ir.Value | None) -> bool:
-    """Return True for a float32 tensor, the type that lowering replaces."""
+    """Return True if a value is a float32 tensor, the type that lowering replaces."""
     return value is not None and isinstance(value.type, ir.TensorType) and value.type.dtype == ir.DataType.FLOAT
 
 
 def float_inputs(node: ir.Node) -> list[ir.Value]:
-    """Return the float32 inputs of the node, constants included."""
+    """Return the float32 inputs of a node, including constants."""
     return [value for value in node.inputs if value is not None and is_float(value)]
 
 
@@ -145,9 +145,9 @@ def computed_inputs(node: ir.Node) -> list[ir.Value]:
 
 
 def nodes_to_decide(model: ir.Model) -> list[ir.Node]:
-    """Return the nodes whose precision must be decided, in graph order.
+    """Return the nodes that can stay in fp32 or be lowered, in graph order.
 
-    These have a float32 input or output, and do not read shapes only.
+    They have a float32 input or output, and read more than shapes.
     """
     return [
         node for node in model.graph if node.op_type not in INDIFFERENT and (float_inputs(node) or float_outputs(node))
@@ -155,12 +155,12 @@ def nodes_to_decide(model: ir.Model) -> list[ir.Node]:
 
 
 def constant_of(value: ir.Value | None) -> ir.TensorProtocol | None:
-    """Return an initialiser's tensor; None for computed values."""
+    """Return the tensor of an initialiser; None for a computed value."""
     return value.const_value if value is not None and value.is_initializer() else None
 
 
 def name_of(item: ir.Node | ir.Value) -> str:
-    """Return the name of a value; in the normal form, every value has one."""
+    """Return the name of a node or value. In normal form, each has one."""
     assert item.name
     return item.name
 

@@ -1,4 +1,4 @@
-"""The rule for computed indices, such as speech tokens: the arithmetic that makes an index must stay in float32."""
+"""The rule for computed indices, such as speech tokens: all arithmetic that computes an index must stay in float32."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ _SEARCHES = ("ArgMax", "ArgMin")
 def indices(given: RuleInputs) -> Verdicts:
     """Keep in float32 all nodes from the last matrix product before an index to that index, both included.
 
-    A search for the nearest entry of a codebook compares distances that are differences of large numbers. A scalar
-    quantiser adds powers of its number of levels, which are exact only up to 2^11 in fp16 and 2^8 in bf16.
+    The reason: to find the nearest entry of a codebook, a network compares distances that are differences of large
+    numbers. A scalar quantiser adds powers of its number of levels, which are exact only up to 2^11 in fp16 and 2^8 in
+    bf16.
     """
     for node in given.nodes:
         source = node.inputs[0] if node.inputs else None
@@ -32,15 +33,15 @@ def indices(given: RuleInputs) -> Verdicts:
 
 
 def _arithmetic_before(node: ir.Node) -> Iterator[ir.Node]:
-    """Yield the nodes between the data of the last matrix product before `node` and `node` itself."""
+    """Yield the nodes before `node`, back to the data that the last matrix product before it reads."""
     product = next((source for source in _walk(node, set()) if source.op_type in CONTRACTIONS), None)
     yield from _walk(node, set() if product is None else set(_origins(product)))
 
 
 def _walk(node: ir.Node, data: Set[ir.Value]) -> Iterator[ir.Node]:
-    """Yield the nodes back to `data`, to matrix products, which are included, and to normalisations, which are not.
+    """Yield the nodes before `node`, nearest first, back to `data`.
 
-    The nearest nodes come first.
+    The walk also ends at a matrix product, which is yielded, and before a normalisation or softmax, which is not.
     """
     waiting, seen = deque([node]), {node}
     while waiting:
@@ -55,7 +56,7 @@ def _walk(node: ir.Node, data: Set[ir.Value]) -> Iterator[ir.Node]:
 
 
 def _origins(product: ir.Node) -> Iterator[ir.Value]:
-    """Yield the data of a matrix product, and the values from which it is made by scaling or by a change of layout."""
+    """Yield the data input of a matrix product, and each value from which it comes by operators with one input only."""
     for value in computed_inputs(product):
         source: ir.Node | None = product
         while source is not None:

@@ -1,4 +1,4 @@
-"""The type of a lowered graph's inputs and outputs; importable without onnx."""
+"""The type of a lowered graph's inputs and outputs. Imports no onnx."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _NARROW = {Target.fp16: "float16", Target.bf16: "bfloat16"}
 
 
 def interface_dtype(settings: PrecisionSettings, spec: ModelSpec | None = None) -> str:
-    """Return the type shared by all floating inputs and outputs, e.g. `float16`.
+    """Return the common type of all floating-point inputs and outputs, e.g. `float16`.
 
     Args:
-        settings: the group `precision`.
-        spec: the model's specification, which can require float32; None if no rule of a model applies.
+        settings: the settings of the group `precision`.
+        spec: the model's specification, which can demand float32; None if there is none.
     """
     if settings.io is InputOutput.keep or (spec is not None and spec.float32_io):
         return "float32"

@@ -1,10 +1,10 @@
-"""Lowering: make a strongly typed graph with the fewest casts from a float32 graph and the nodes that stay in fp32.
+"""Lowering: makes a strongly typed graph from a float32 graph and the set of nodes that stay in fp32.
 
-The graph library is onnx_ir: its values have their type, producer and users, so that a cast is inserted by replacing
-inputs, names stay, and weights are converted one at a time. The existing converters were examined and are not used:
-`onnxruntime.transformers.float16` rewrites by name with casts around every blocked node (and leaves pairs that
-cancel), renames tensors and does not support bfloat16; ModelOpt's converter requires its own graph sanitising, which
-takes most of a minute, and pins another version of onnx.
+Casts are inserted only where types differ. The graph library is onnx_ir. Its values have their type, producer and
+users, so a cast is inserted by replacing inputs, names stay, and weights are converted one at a time. Existing
+converters are not used, for the following reasons. `onnxruntime.transformers.float16` rewrites by name with casts
+around every blocked node (and leaves pairs that cancel), renames tensors and does not support bfloat16. ModelOpt's
+converter requires its own graph sanitising, which takes most of a minute, and pins another version of onnx.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from cosybuild.precision.storage import Storage
 
 @dataclass(frozen=True)
 class Lowered:
-    """A typed graph (each tensor's type is explicit) and the changes that made it.
+    """A typed graph (each tensor's type is explicit), and the changes that made it.
 
     Attributes:
         model: the new graph; it shares unchanged tensors with the old graph.
         casts: number of inserted casts.
-        converted: initialisers that exist in the lower type.
-        duplicated: those of `convert_constant` that exist in float32 too.
+        converted: names of the initialisers that have a version in the lower type.
+        duplicated: those of `converted` that exist in float32 too.
     """
 
     model: ir.Model
@@ -39,7 +39,7 @@ class Lowered:
 
 
 def lower(model: ir.Model, decisions: Decisions) -> Lowered:
-    """Return a graph with exactly the nodes of `decisions.kept` in float32 and all others in the lower type.
+    """Return a graph with the nodes of `decisions.kept` in float32 and all other nodes in the lower type.
 
     The function is pure: `model` (in normal form) is not changed, and equal arguments give equal graphs. Index and
     boolean tensors, sub-graphs, and inputs that an operator takes in float32 only are not converted.
@@ -100,7 +100,7 @@ class _Lowering:
         return Lowered(self._model, len(self._casts), tuple(converted_names), tuple(duplicated))
 
     def _wanted_types(self) -> dict[tuple[ir.Node, int], ir.DataType]:
-        """Return the type that each use of a float32 tensor needs; uses that read only the shape have no entry."""
+        """Return the type that each use of a float32 tensor needs. Uses that read only the shape have no entry."""
         wanted = {}
         opset = opset_of(self._model)
         main = set(self._model.graph)
@@ -121,7 +121,7 @@ class _Lowering:
         return wanted
 
     def _type_nodes(self) -> None:
-        """Set the output types of lowered nodes, and the attributes that contain a type."""
+        """Set the output types of lowered nodes, and the attributes of these nodes that state a type."""
         for node, outputs in self._outputs.items():
             for value, low in zip(node.outputs, outputs, strict=True):
                 if low:
@@ -155,11 +155,14 @@ class _Lowering:
         return twin
 
     def _cast(self, value: ir.Value, to: ir.DataType) -> ir.Value:
-        """Return the tensor in the other type, with one cast per tensor, inserted directly after its producer."""
+        """Return the tensor in the other type.
+
+        There is one cast for each tensor, inserted directly after its producer.
+        """
         if value in self._casts:
             return self._casts[value]
         suffix = self._storage.suffix if to is self._lower else "fp32"
-        # The cast is named after the tensor, so that the path in its name is the module that made the tensor.
+        # The cast's name begins with the tensor's name, so that it has the path of the module that computes the tensor.
         node = ir.Node("", "Cast", [value], [ir.AttrInt64("to", to)], name=f"{value.name}_cast_to_{suffix}")
         result = node.outputs[0]
         result.name = self._fresh(f"{value.name}__{suffix}")
@@ -175,12 +178,15 @@ class _Lowering:
 
     @property
     def _first(self) -> ir.Node:
-        """The first node that is not an inserted cast: casts of inputs are inserted before it, in order of creation."""
+        """The first node that is not an inserted cast.
+
+        Casts of inputs are inserted before it, in the order of their creation.
+        """
         made = {value.producer() for value in self._casts.values()}
         return next(node for node in self._model.graph if node not in made)
 
     def _type_outputs(self, floats: list[ir.Value]) -> None:
-        """Convert the graph's outputs to the interface's type; their names stay."""
+        """Convert the graph's outputs to the type of the interface, without a change of their names."""
         outputs = self._model.graph.outputs
         want = self._lower if self._decisions.match_io else ir.DataType.FLOAT
         for index, value in enumerate(outputs):

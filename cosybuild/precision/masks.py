@@ -1,10 +1,10 @@
-"""Additive attention masks: their constants are clipped to finite numbers, and the ranges that depend on them adjusted.
+"""Additive attention masks: their constants are clipped to finite numbers, and ranges that depend on them are adapted.
 
-`Where(mask, 0, -inf)`, `(1 - mask) * -1e10` and similar masks overflow in half precision, where 0 * -inf is NaN; and an
-attention whose additions are in fp32 is no longer fused. Any number whose exponential is zero hides a score equally
-well. So a constant that leaves less than half of the type's range for the score is clipped to a number that the lower
-type represents (`Storage.masked`). Such masks do not define a row in which every score is hidden; models must not make
-one.
+`Where(mask, 0, -inf)`, `(1 - mask) * -1e10` and similar masks overflow in half precision, where 0 * -inf is NaN. If the
+additions of an attention stay in fp32 instead, the attention is no longer fused. Any number whose exponential is zero
+hides a score equally well. Therefore a mask constant is clipped to a number that the lower type represents
+(`Storage.masked`), if it would leave less than half of the type's range for the score. The result of such a mask is not
+defined for a row in which every score is hidden; models must not make such a row.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ SOFTMAXES = frozenset({"Softmax", "LogSoftmax"})
 
 @dataclass(frozen=True)
 class Masks:
-    """The mask constants of a graph and the effect of clipping them.
+    """The mask constants of a graph, and the effect of clipping them.
 
     Attributes:
-        clipped: mask constant -> magnitude to which it is clipped; its own magnitude if that fits.
+        clipped: name of a mask constant -> magnitude to which it is clipped; its own magnitude if nothing has to be
+            clipped.
         ranges: tensor -> range after clipping, for all tensors between the constants and a softmax.
     """
 
@@ -39,7 +40,7 @@ class Masks:
 
 
 def find_masks(model: ir.Model, measured: Mapping[str, Range], storage: Storage) -> Masks:
-    """Find constants that are used only in masks of softmax inputs, and that are large enough to hide a score.
+    """Find the mask constants of a graph: constants that are used only in masks of softmax inputs and can hide a score.
 
     Args:
         model: the float32 graph in normal form.
@@ -65,14 +66,14 @@ def find_masks(model: ir.Model, measured: Mapping[str, Range], storage: Storage)
                 known = measured.get(name_of(output), Range(-np.inf, np.inf))
                 computed = _propagate(node, [_range(v, measured, clipped, ranges) for v in float_inputs(node)])
                 low, high = max(known.low, computed.low), min(known.high, computed.high)
-                # Before clipping, hidden scores were lower still: if the two ranges do not overlap, only the computed
-                # one is valid.
+                # The measured range is that before clipping, with lower values of hidden scores. If both ranges do not
+                # overlap, only the computed one is valid.
                 ranges[name_of(output)] = Range(low, high) if low <= high else computed
     return Masks(clipped, ranges)
 
 
 def scores_of(softmax: ir.Node, masks: Masks) -> ir.Value | None:
-    """Return the input of a softmax before a mask is added, whose accuracy matters; None if there is none."""
+    """Return the scores that enter a softmax, before a mask is added to them; None if there are none."""
     value = softmax.inputs[0]
     while value is not None and name_of(value) in masks.ranges:
         node = value.producer()
@@ -84,7 +85,7 @@ def scores_of(softmax: ir.Node, masks: Masks) -> ir.Value | None:
 
 
 def _mask_nodes(model: ir.Model) -> set[ir.Node]:
-    """Return the mask arithmetic nodes whose results reach only softmax inputs and attention masks."""
+    """Return the nodes of mask arithmetic whose results reach nothing but softmax inputs and attention masks."""
     path: set[ir.Node] = set()
     for node in reversed(list(model.graph)):
         uses = [use for value in float_outputs(node) for use in value.uses()]

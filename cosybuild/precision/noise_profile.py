@@ -1,4 +1,4 @@
-"""The noise profile of a lowered graph: the error of every tensor, and the share of it that its node adds."""
+"""The noise profile of a lowered graph: the error of every tensor, and the noise that each node adds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cosybuild.precision.graph import MOVES, is_float, name_of
 from cosybuild.precision.probe import Probe
 
 _AT_ONCE = 512
-"""Number of tensors that one run returns; it limits the memory."""
+"""Number of tensors that one run returns. It limits the memory."""
 
 
 _LISTED = 12
@@ -33,11 +33,11 @@ class Point:
         node: the node's name.
         op: its operator.
         module: its module path.
-        tensor: its float32 output; the noisiest if it has several.
-        noise: |error|^2 over |values|^2 of the tensor, both summed over all elements, without unit; infinite if an
-            element is finite in float32 only.
-        fresh: the noise that the node adds: its noise minus that of its noisiest input. It is negative if the node
-            reduces noise, and 0 if the node only moves values or if an input's noise is infinite.
+        tensor: its float32 output, the noisiest one if it has several.
+        noise: the sum of |error|^2 divided by the sum of |value|^2, over all elements of the tensor; infinite if an
+            element is finite in the float32 graph only.
+        fresh: the noise that the node adds: `noise` minus the noise of its noisiest input. It is negative if the node
+            reduces noise. It is 0 if the node only moves values or if an input's noise is infinite.
         lowered: True if the tensor is stored in the lower type.
     """
 
@@ -51,13 +51,13 @@ class Point:
 
 
 def profile(lowered: ir.Model, reference: ir.Model, inputs: Mapping[str, Array], threads: int = 1) -> tuple[Point, ...]:
-    """Return one point for each node that both graphs have, in the order of the float32 graph.
+    """Compute the noise profile: one point for each node that both graphs have, in the order of the float32 graph.
 
     Args:
-        lowered: the typed graph; its run is emulated, with tensors rounded to their storage type.
+        lowered: the typed graph; it is run emulated, with tensors rounded to their storage type.
         reference: the float32 graph in normal form.
         inputs: inputs by name, in float32.
-        threads: intra_op_num_threads.
+        threads: ONNX Runtime's intra_op_num_threads.
     """
     emulated = emulate(lowered)
     stored = {name_of(v) for n in lowered.graph for v in n.outputs if v.name and not is_float(v)}
@@ -79,7 +79,7 @@ def profile(lowered: ir.Model, reference: ir.Model, inputs: Mapping[str, Array],
 
 
 def noise_by_module(points: Sequence[Point]) -> dict[str, float]:
-    """Return module -> largest fresh noise of its nodes."""
+    """Return module path -> largest noise that one of the module's nodes adds."""
     found: dict[str, float] = {}
     for point in points:
         found[point.module] = max(found.get(point.module, 0.0), point.fresh)
@@ -95,8 +95,8 @@ def profile_facts(points: Sequence[Point], case: str) -> dict[str, Any]:
 
     Returns:
         `curve`: the signal-to-noise ratio after each node in dB, in graph order (`"Infinity"` if nothing is lost,
-        `"-Infinity"` if a value is not finite); `blocks`: [index of the first node, outermost module] for each change
-        of that module; `modules` and `nodes`: those that add noise, in descending order.
+            `"-Infinity"` if a value is not finite); `blocks`: [index of the first node, outermost module] for each
+            change of the outermost module; `modules` and `nodes`: those that add the most noise, in descending order.
     """
     blocks: list[tuple[int, str]] = []
     for index, point in enumerate(points):
@@ -127,7 +127,7 @@ def _plain(noise: float) -> Any:
 
 
 def decibels(noise: float) -> float:
-    """Return the signal-to-noise ratio of a noise in dB; infinity if the noise is 0."""
+    """Return the signal-to-noise ratio in dB of a relative noise power; infinity if it is 0."""
     return -10 * math.log10(noise) if noise > 0 else math.inf
 
 
@@ -143,7 +143,10 @@ def _noises(
 
 
 def _noise(actual: Array, expected: Array) -> float:
-    """Return |a - e|^2 / |e|^2 over the elements that are finite in float32 (masks may be infinite on purpose)."""
+    """Return sum |actual - expected|^2 / sum |expected|^2 over the elements that are finite in the float32 graph.
+
+    Other elements, such as those of a mask, may be infinite on purpose.
+    """
     known = np.isfinite(expected)
     if not np.isfinite(actual[known]).all():
         return math.inf

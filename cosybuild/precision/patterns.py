@@ -1,4 +1,4 @@
-"""Patterns of names for nodes that must stay in fp32: those of the user and those of the model."""
+"""The rules that keep nodes in fp32 by the patterns of names that the user or the model states."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def patterns(given: RuleInputs, globs: Sequence[str]) -> Verdicts:
 
 
 def matching_nodes(nodes: Sequence[ir.Node], glob: str) -> list[ir.Node]:
-    """Return the nodes whose name, module path or operator matches the pattern.
+    """Return the nodes whose name, module path or operator matches the glob pattern.
 
     Raises:
         PrecisionError: no node matches, so the pattern is a mistake.
@@ -39,7 +39,7 @@ def matching_nodes(nodes: Sequence[ir.Node], glob: str) -> list[ir.Node]:
 
 
 def literal(name: str) -> str:
-    """Return a pattern that matches exactly this name."""
+    """Return a glob pattern that matches exactly this name."""
     return re.sub(r"([*?[])", r"[\1]", name)
 
 
@@ -48,7 +48,7 @@ def _texts(node: ir.Node) -> tuple[str, str, str]:
 
 
 def modules(given: RuleInputs, patterns: Mapping[str, str]) -> Verdicts:
-    """Keep in float32 the nodes of the modules in `ModelSpec.float32_modules` (pattern -> reason)."""
+    """Keep in float32 the nodes of the modules in `ModelSpec.float32_modules` (glob pattern -> reason)."""
     for glob, reason in patterns.items():
         for node in given.nodes:
             if fnmatch.fnmatchcase(module_path(name_of(node)), glob):

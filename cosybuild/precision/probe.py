@@ -1,4 +1,4 @@
-"""Runs of a graph that return intermediate tensors or scalars of them, without writing or copying its weights."""
+"""Runs of a graph that also return intermediate tensors or scalars computed from them. Weights are not copied."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from cosybuild.backends.onnxruntime_backend import load
 from cosybuild.numerics.inputs import Array
 from cosybuild.precision.graph import name_of
 
-# Small constants determine shapes and must stay constants. Larger ones become inputs, so that they are not copied.
+# Small constants may determine shapes and must stay constants. Larger ones become inputs, so that they are not copied.
 _FED_BYTES = 4096
 
 
 class Probe:
-    """A graph in ONNX Runtime without optimisations, so that every tensor of the graph is computed.
+    """A session of ONNX Runtime without graph optimisations, so that every tensor of the graph is computed.
 
     Args:
         model: the graph; it is not changed.
-        reductions: operators without attributes (`ReduceMax`, ...) that are applied to all elements of each tensor.
-        tensors: the tensors to which they are applied; each gives one scalar per operator.
+        reductions: operators without attributes (`ReduceMax`, ...) that reduce a whole tensor to a scalar.
+        tensors: the tensors to which all `reductions` are applied.
         shapes: tensors whose shape is returned.
-        extra: tensors that are returned whole, besides the graph's outputs.
-        threads: intra_op_num_threads.
+        extra: tensors that are returned whole, in addition to the graph's outputs.
+        threads: ONNX Runtime's intra_op_num_threads.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Probe:
             graph.node.append(onnx.helper.make_node("Shape", [tensor], [name], name=name))
             graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, [None]))
         values = {value.name: value for value in graph.value_info}
-        # If the file does not contain a tensor's type, the output has none either, and ONNX Runtime infers it.
+        # If the file states no type of a tensor, the new output states none either, and ONNX Runtime infers it.
         graph.output.extend(values.get(n, onnx.ValueInfoProto(name=n)) for n in extra if n not in listed)
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "probe.onnx"
@@ -61,7 +61,7 @@ class Probe:
             self._session = load(path, threads=threads, optimised=False)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Return the outputs, the extra tensors, and the scalars and shapes under their `scalar_name`."""
+        """Return by name: the outputs and extra tensors, and the scalars and shapes under their `scalar_name`."""
         return self._session.infer({**inputs, **self._weights})
 
 
@@ -71,7 +71,7 @@ def scalar_name(tensor: str, operator: str) -> str:
 
 
 def _detached(model: ir.Model) -> tuple[onnx.ModelProto, dict[str, Array]]:
-    """Return the graph with its large weights as further inputs, and these weights by name."""
+    """Return the graph with its large weights turned into inputs, and these weights by name."""
     large = {
         name: value
         for name, value in model.graph.initializers.items()

@@ -12,8 +12,8 @@ from cosybuild.precision.graph import computed_inputs, constant_of, float_inputs
 from cosybuild.precision.rules import RuleInputs, Verdicts
 from cosybuild.precision.storage import FP16
 
-# Operator -> bound on its result. exp(x) and similar functions overflow for inputs that are only slightly larger than
-# the measured ones.
+# Operator -> bound on its result, for inputs that are slightly larger than the measured ones: for such inputs, exp(x)
+# and similar functions may already overflow.
 _RESULT_BOUNDS: Mapping[str, Callable[[float], float]] = {
     "Exp": lambda high: math.exp(min(2 * high, 700.0)),
     "Softplus": lambda high: math.exp(min(high, 700.0)),
@@ -24,7 +24,7 @@ _RESULT_BOUNDS: Mapping[str, Callable[[float], float]] = {
 def exponentials(given: RuleInputs) -> Verdicts:
     """Keep in float32 the exponentials and powers that overflow for inputs slightly beyond the measured range.
 
-    An upper bound on an exponential is kept too, so that the result is stored only after it is bounded.
+    A node that bounds the result of an exponential from above is kept too, so that only the bounded result is stored.
     """
     for node in given.nodes:
         known = given.ranges.get(name_of(node.inputs[0])) if node.inputs and node.inputs[0] is not None else None
@@ -43,9 +43,9 @@ def exponentials(given: RuleInputs) -> Verdicts:
 
 
 def logarithms(given: RuleInputs) -> Verdicts:
-    """Keep logarithms of numbers below the normal numbers.
+    """Keep in float32 the logarithms of numbers below the smallest normal number of the lower type.
 
-    A lower bound such as 1e-10 is zero in fp16, and its logarithm is infinite.
+    For example, a lower bound of 1e-10 is zero in fp16, and its logarithm is infinite.
     """
     for node in given.nodes:
         known = given.ranges.get(name_of(node.inputs[0])) if node.op_type == "Log" and node.inputs[0] else None
@@ -54,12 +54,12 @@ def logarithms(given: RuleInputs) -> Verdicts:
 
 
 def magnitudes(given: RuleInputs) -> Verdicts:
-    """Keep in float32 the nodes that read or make a tensor whose measured range is too large, too small or unknown."""
+    """Keep in float32 the nodes that read or compute a tensor whose range is too large, too small or not measured."""
     for node in given.nodes:
         for value in (*float_outputs(node), *computed_inputs(node)):
             verb = "makes" if value.producer() is node else "reads"
             known = given.ranges.get(name_of(value))
-            # Masks are large on purpose; they must fit in the type, but need no margin.
+            # Masks are large on purpose. They must be representable in the type, but need no margin.
             limit = given.storage.max if name_of(value) in given.masks.ranges else given.data_max
             if known is None:
                 yield node, f"{verb} {value.name}, whose range was not measured"
@@ -70,10 +70,11 @@ def magnitudes(given: RuleInputs) -> Verdicts:
 
 
 def sums_of_products(given: RuleInputs) -> Verdicts:
-    """Keep in float32 the products with constant weights whose partial sums can overflow if an engine sums in fp16.
+    """Keep in float32 the products with constant weights whose partial sums may overflow if an engine sums in fp16.
 
-    The bound is max|x| times the largest sum of magnitudes over one output's weights. Products of two computed tensors
-    have no such bound; the margin of `data_max` covers them. bfloat16 is always accumulated in float32.
+    The bound on a partial sum is max|x| times the largest sum of |weight| for one output element. Products of two
+    computed tensors have no such bound; the margin of `data_max` covers them. bfloat16 is always accumulated in
+    float32.
     """
     if given.storage is not FP16:
         return
@@ -93,7 +94,7 @@ def sums_of_products(given: RuleInputs) -> Verdicts:
 
 
 def _largest_weight_sum(node: ir.Node, weight: ir.TensorProtocol) -> float:
-    """Return the largest sum of |w| over the weights of one output element."""
+    """Return the largest sum of |weight| over the weights that contribute to one output element."""
     magnitude = np.abs(weight.numpy())
     if node.op_type == "Conv":
         axes = tuple(range(1, magnitude.ndim))

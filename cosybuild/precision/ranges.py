@@ -42,12 +42,12 @@ class Range:
 
 @dataclass(frozen=True)
 class Ranges:
-    """The result of calibration.
+    """The result of measuring a graph on the calibration inputs.
 
     Attributes:
-        tensors: name -> range, for every float32 input and every float32 tensor that a node makes.
-        shapes: name -> shape in the last calibration run, for inputs and outputs of matrix products, convolutions and
-            attentions; their floating-point operations are counted from these shapes.
+        tensors: name -> range, for every float32 input and every float32 tensor that a node computes.
+        shapes: name -> shape in the last run, for inputs and outputs of matrix products, convolutions and attentions.
+            From these shapes their floating-point operations are counted.
     """
 
     tensors: Mapping[str, Range]
@@ -55,15 +55,15 @@ class Ranges:
 
 
 def measure_ranges(model: ir.Model, samples: Iterable[Mapping[str, Array]], threads: int = 1) -> Ranges:
-    """Run every sample and return the extremes of all tensors.
+    """Run the graph on every sample, and return the smallest and largest value of each tensor.
 
-    A ReduceMin and a ReduceMax are added for each tensor, so that only scalars are returned and the memory is that of
-    an ordinary run. A node that only moves values has the range of its inputs.
+    A ReduceMin and a ReduceMax are added for each tensor. So the run returns only scalars, and needs no more memory
+    than an ordinary run. Nodes that only move values are not measured: they get the range of their inputs.
 
     Args:
         model: the float32 graph in normal form.
-        samples: inputs by name, one mapping per sample.
-        threads: intra_op_num_threads.
+        samples: the calibration inputs, each an array by name.
+        threads: ONNX Runtime's intra_op_num_threads.
 
     Raises:
         PrecisionError: an output of the fp32 graph contains a NaN.
@@ -95,7 +95,7 @@ def measure_ranges(model: ir.Model, samples: Iterable[Mapping[str, Array]], thre
 
 
 def _moved(node: ir.Node, ranges: Mapping[str, Range]) -> Range:
-    """Return the union of the ranges of the values that the node moves; for Pad it includes 0."""
+    """Return the union of the ranges of the values that the node moves. For Pad it includes 0."""
     sources = []
     for value in float_inputs(node):
         tensor = constant_of(value)
@@ -110,7 +110,7 @@ def _moved(node: ir.Node, ranges: Mapping[str, Range]) -> Range:
 
 
 def _not_a_number(model: ir.Model, sample: Mapping[str, Array], threads: int) -> PrecisionError:
-    """Return the error for NaNs in an output; it names the calibration input or the first node that has a NaN."""
+    """Return the error for a NaN in an output. It names the calibration input or the first node that has a NaN."""
     for value in model.graph.inputs:
         if is_float(value) and np.isnan(sample[name_of(value)]).any():
             return PrecisionError(

@@ -1,4 +1,4 @@
-"""The report of a lowering as JSON data: nodes in fp32 with their reasons, constants that lose values, and shares."""
+"""The report of a lowering as JSON data: the nodes in fp32 with reasons, the constants that lose values, and shares."""
 
 from __future__ import annotations
 
@@ -25,7 +25,15 @@ def lowering_report(
     lowered: Lowered,
     constants: Mapping[str, ConstantFacts],
 ) -> dict[str, Any]:
-    """Return the report of one lowering; `model` is the float32 graph in normal form."""
+    """Return the report of one lowering.
+
+    Args:
+        model: the float32 graph in normal form.
+        ranges: the measured ranges and shapes.
+        decisions: the decisions which nodes stay in fp32.
+        lowered: the lowered graph.
+        constants: facts of all float32 initialisers.
+    """
     nodes = nodes_to_decide(model)
     return {
         "storage": decisions.storage.name,
@@ -39,7 +47,10 @@ def lowering_report(
 
 
 def group_by_reason(nodes: list[ir.Node], kept: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return one entry per reason, the most frequent first: its nodes with operator and module path, in graph order."""
+    """Group the nodes in fp32 by reason, the most frequent reason first.
+
+    Each entry lists its nodes in graph order, with operator and module path.
+    """
     counts = Counter(kept.values())
     groups: dict[str, list[dict[str, str]]] = {reason: [] for reason, _ in counts.most_common()}
     for node in nodes:
@@ -50,7 +61,7 @@ def group_by_reason(nodes: list[ir.Node], kept: Mapping[str, str]) -> list[dict[
 
 
 def constants_report(constants: Mapping[str, ConstantFacts], lowered: Lowered, decisions: Decisions) -> dict[str, Any]:
-    """Return counts over the converted constants, and the names of constants that lose elements."""
+    """Return counts over the converted constants, and for each constant that loses elements their number."""
     storage: Storage = decisions.storage
     converted = {name: constants[name] for name in lowered.converted}
     clipped = {

@@ -24,11 +24,12 @@ from cosybuild.precision.ranges import Range
 from cosybuild.precision.slots import slots_of
 from cosybuild.precision.storage import Storage
 
-# Largest allowed step of a phase. The error is half a step, at most 2^-11 rad, as large as the rounding of an fp16 sine
-# itself.
+# Largest allowed distance between neighbouring numbers at a phase. The rounding error is half of it, at most 2^-11 rad,
+# as large as the rounding error of an fp16 sine itself.
 PHASE_STEP = 2.0**-10
 
-# Largest allowed step of a score. A rounding by half a step changes the probability by at most 6 %.
+# Largest allowed distance between neighbouring numbers at a score. A rounding error of half of it changes the
+# probability by at most 6 %.
 SCORE_STEP = 2.0**-3
 
 
@@ -38,12 +39,12 @@ class RuleInputs:
 
     Attributes:
         nodes: the nodes to decide on, in graph order.
-        opset: version of the default domain.
+        opset: opset version of the default domain.
         storage: the lower type.
-        ranges: tensor -> range: measured, or computed if it depends on a clipped mask.
-        constants: initialiser -> facts.
-        masks: the clipped mask constants.
-        data_max, init_max, init_min: the limits of `PrecisionSettings`, or the type's defaults.
+        ranges: tensor -> range: measured, or computed if the tensor depends on a clipped mask.
+        constants: initialiser -> the number of its elements that the lower type cannot represent.
+        masks: the mask constants.
+        data_max, init_max, init_min: the limits of `PrecisionSettings`; if not set, the defaults of the lower type.
     """
 
     nodes: Sequence[ir.Node]
@@ -69,9 +70,9 @@ def types(given: RuleInputs) -> Verdicts:
 
 
 def integers(given: RuleInputs) -> Verdicts:
-    """Keep in float32 conversions between integers and floats, and the elementwise nodes before one to integers.
+    """Keep in float32 the casts between integers and floats, and the elementwise nodes before a cast to integers.
 
-    Positions and lengths grow with the input, and are exact only up to 2^11 (fp16) or 2^8 (bf16).
+    Positions and lengths grow with the input, and integers are exact only up to 2^11 in fp16 and 2^8 in bf16.
     """
     reason = f"integers are exact up to {given.storage.exact_integers} only in {given.storage.name}"
     for node in given.nodes:
@@ -87,9 +88,9 @@ def integers(given: RuleInputs) -> Verdicts:
 
 
 def phases(given: RuleInputs) -> Verdicts:
-    """Keep in float32 the sines and cosines of large arguments, and the elementwise nodes that compute the arguments.
+    """Keep in float32 the sines and cosines of large arguments, and the nodes that compute these arguments.
 
-    Examples are 1000 t of the time embedding, and positions.
+    Examples of such arguments are 1000 t of the time embedding, and positions.
     """
     for node in given.nodes:
         if node.op_type not in ("Sin", "Cos"):
@@ -105,7 +106,7 @@ def phases(given: RuleInputs) -> Verdicts:
 
 
 def _elementwise_sources(node: ir.Node) -> Iterator[ir.Node]:
-    """Yield the nodes before `node`, up to contractions, normalisations, softmaxes, sums and the graph's inputs."""
+    """Yield the nodes before `node`, back to contractions, normalisations, softmaxes, sums and the graph's inputs."""
     barriers = CONTRACTIONS | NORMALISATIONS | SOFTMAXES | SUMS
     stack, seen = [node], {node}
     while stack:
@@ -118,10 +119,10 @@ def _elementwise_sources(node: ir.Node) -> Iterator[ir.Node]:
 
 
 def statistics(given: RuleInputs) -> Verdicts:
-    """Keep in float32 sums over an axis, and the decomposed normalisations around them.
+    """Keep in float32 sums over an axis, and the nodes of normalisations that the graph contains in decomposed form.
 
-    `LayerNormalization` and similar operators are not kept: they compute their statistics in float32 for every type of
-    their tensors (`stash_type`; TensorRT's normalisation layers do so by default).
+    `LayerNormalization` and similar operators are not kept: they compute their statistics in float32 whatever type
+    their tensors have (`stash_type`; TensorRT's normalisation layers do so by default).
     """
     for node in given.nodes:
         if node.op_type in SUMS:
@@ -137,7 +138,10 @@ def _is_root(node: ir.Node) -> bool:
 
 
 def _deviation_chain(root: ir.Node) -> Iterator[ir.Node]:
-    """Yield the nodes of a normalisation around its square root: squares, differences, and the division by the root."""
+    """Yield the nodes of a decomposed normalisation around its square root `root`.
+
+    They are the squares, the differences, the nodes between mean and root, and the division by the root.
+    """
     before = list(_walk_back(root))
     means = [node for node in before if node.op_type in ("ReduceMean", "ReduceSum")]
     if not means:
@@ -158,7 +162,7 @@ def _deviation_chain(root: ir.Node) -> Iterator[ir.Node]:
 
 
 def _walk_back(root: ir.Node) -> Iterator[ir.Node]:
-    """Yield the nodes from a root back to its means: the sum with epsilon, moves, maxima, divisions."""
+    """Yield the nodes from a square root back to the means under it: addition of epsilon, moves, maxima, divisions."""
     stack = [root]
     while stack:
         for value in computed_inputs(stack.pop()):
@@ -173,7 +177,7 @@ def _walk_back(root: ir.Node) -> Iterator[ir.Node]:
 
 
 def softmaxes(given: RuleInputs) -> Verdicts:
-    """Keep in float32 each softmax with scores of large rounding error, from the matrix product to the softmax."""
+    """Keep in float32 each softmax whose scores would be rounded too coarsely, back to the scores' matrix product."""
     for node in given.nodes:
         if node.op_type not in SOFTMAXES:
             continue
@@ -190,7 +194,7 @@ def softmaxes(given: RuleInputs) -> Verdicts:
 
 
 def _score_sources(softmax: ir.Node) -> Iterator[ir.Node]:
-    """Yield the nodes from a softmax back through scale and mask to the matrix product, which is included."""
+    """Yield the nodes before a softmax, back through scale and mask to the matrix product, which is included."""
     stack, seen = [softmax], {softmax}
     while stack:
         for value in computed_inputs(stack.pop()):

@@ -1,4 +1,4 @@
-"""The rule for running sums, such as the phase of a vocoder's source: all nodes before a sum stay in float32."""
+"""The rule for running sums (CumSum), such as the phase of a vocoder's source."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from cosybuild.precision.rules import RuleInputs, Verdicts
 
 
 def running_sums(given: RuleInputs) -> Verdicts:
-    """Keep in float32 each CumSum and all nodes that it depends on, matrix products and convolutions included.
+    """Keep in float32 each CumSum and all nodes that it depends on, including matrix products and convolutions.
 
-    A rounding error of a summand stays in all later sums. In a vocoder this keeps the predictor of f0 in float32: in
-    fp16, f0 is wrong by 5 cents, which is a whole cycle of the ninth harmonic within a second.
+    A rounding error of one summand stays in all later sums. In a vocoder this rule keeps the predictor of f0 in
+    float32. In fp16, f0 would be wrong by 5 cents, which is a whole cycle of the ninth harmonic within a second.
     """
     for node in given.nodes:
         if node.op_type != "CumSum":

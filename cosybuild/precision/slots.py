@@ -1,4 +1,4 @@
-"""The inputs and outputs of an operator that have the lower type when it is lowered, from ONNX's own schemas."""
+"""The inputs and outputs of an operator that get the lower type when the node is lowered, from ONNX's own schemas."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import onnx_ir as ir
 from cosybuild.precision.graph import is_float
 from cosybuild.precision.storage import Storage
 
-# Operators whose types come from attributes or scales, not from the tensors around them.
+# Operators whose output type an attribute or a scale states, so that it does not follow from the inputs' types.
 _SELF_TYPED = frozenset(
     {
         "EyeLike", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial",
@@ -21,25 +21,25 @@ _SELF_TYPED = frozenset(
     }
 )  # fmt: skip
 
-# Type variables that stay float32 although the schema admits the lower type: statistics in `stash_type`.
+# Type variables that stay float32 although the schema allows the lower type: those of statistics (`stash_type`).
 _STATISTICS = {("LayerNormalization", "U"), ("BatchNormalization", "T2"), ("RMSNormalization", "U")}
 
-# Variants that ONNX has and the TensorRT family does not: RTX 1.7's parser refuses the first, its builder the second.
+# Variants that ONNX has and TensorRT does not: RTX 1.7's parser refuses the first, its builder the second.
 _REFUSED_BY_TENSORRT = frozenset({("Mish", "BFLOAT16"), ("ConvTranspose", "BFLOAT16")})
 
 
 @dataclass(frozen=True)
 class Slots:
-    """The flags of a node's inputs and outputs: True if the tensor has the lower type when the node is lowered."""
+    """One flag for each input and output of a node: True if the tensor gets the lower type when the node is lowered."""
 
     inputs: tuple[bool, ...]
     outputs: tuple[bool, ...]
 
 
 def slots_of(node: ir.Node, storage: Storage, opset: int) -> Slots | str:
-    """Return the slots, or the reason (a string) why this node cannot be lowered.
+    """Return the flags of a node, or, as a string, the reason why the node cannot be lowered.
 
-    Only float32 tensors have a slot that is True; index and boolean tensors never do.
+    Only float32 tensors have the flag True; index and boolean tensors never do.
     """
     if any(
         attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in node.attributes.values()
@@ -77,5 +77,5 @@ def _follows(op_type: str, domain: str, opset: int, lower: str, inputs: int, out
 
 
 def _expand(formal: Sequence[onnx.defs.OpSchema.FormalParameter], count: int, variables: set[str]) -> tuple[bool, ...]:
-    """Return one flag per actual parameter; the last formal parameter may be variadic."""
+    """Return one flag for each actual parameter. The last formal parameter may stand for several."""
     return tuple(formal[min(index, len(formal) - 1)].type_str in variables for index in range(count))

@@ -1,4 +1,4 @@
-"""The number types to which tensors are lowered, with the limits that the rules use."""
+"""The 16-bit types to which tensors are lowered, with the limits that the rules use."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Storage:
     """A floating-point type of 16 bits.
 
     Attributes:
-        name: ONNX's name, e.g. `FLOAT16`.
+        name: ONNX's name of the type, e.g. `FLOAT16`.
         suffix: suffix of the names of tensors in this type, e.g. `fp16`.
-        bits: explicitly stored bits of the significand.
+        bits: number of explicitly stored bits of the significand.
         max: largest finite number.
         smallest_normal: smallest normal number; smaller (subnormal) numbers have fewer significant bits.
         smallest: smallest positive number.
@@ -41,10 +41,10 @@ class Storage:
 
     @property
     def masked(self) -> float:
-        """The number that an additive mask adds to a hidden score; it is finite and leaves room for the score.
+        """The number that an additive mask adds to a score to hide it. It is finite.
 
-        It is minus half of the largest power of two of the type: exp(masked) is zero in every type, and a score of up
-        to the same magnitude can be added without an overflow.
+        It is minus half of the largest power of two of the type. exp(masked) is zero in every type. A score of up to
+        the same magnitude can be added without an overflow.
         """
         return -(2.0 ** math.floor(math.log2(self.max)) / 2)
 

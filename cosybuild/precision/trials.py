@@ -1,4 +1,4 @@
-"""Repeated lowerings of one graph, with different additional nodes in fp32, and their verification."""
+"""Repeated lowerings of one graph, each with other additional nodes in fp32, and their verification."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ class Sample:
     """One case on which a lowered graph is verified.
 
     Attributes:
-        name: its name in messages; unique among the samples.
-        inputs: inputs in float32, rounded to the interface's type.
-        holds: lowered outputs in float32 -> description of the missed gate; None if they pass.
+        name: the case's name in messages; unique among the samples.
+        inputs: inputs by name in float32, rounded to the type of the graph's inputs.
+        holds: function that takes the lowered graph's outputs in float32, and returns a description of the missed gate,
+            or None if they pass.
     """
 
     name: str
@@ -41,7 +42,7 @@ class Trials:
 
     Args:
         model: the float32 graph in normal form; it is not changed.
-        decisions: the decisions of the rules; their nodes stay in fp32 in every lowering.
+        decisions: the decisions of the rules; the nodes that they keep stay in fp32 in every lowering.
         threads: ONNX Runtime's intra_op_num_threads.
     """
 
@@ -53,24 +54,27 @@ class Trials:
 
     @property
     def candidates(self) -> tuple[str, ...]:
-        """The nodes that are lowered and can be returned to fp32, in graph order."""
+        """The names of the nodes that the rules lower and that could stay in fp32 instead, in graph order."""
         return tuple(
             name for node in nodes_to_decide(self._model) if (name := name_of(node)) not in self.decisions.kept
         )
 
     def suspects(self, sample: Sample) -> tuple[str, ...]:
-        """Return the candidates sorted by module; modules whose nodes add the most noise on this sample come first."""
+        """Return the candidates sorted by module. Modules whose nodes add the most noise on this sample come first."""
         lowered = self.lowered(())[1].model
         found = noise_by_module(profile(lowered, self._model, sample.inputs, self._threads))
         return tuple(sorted(self.candidates, key=lambda name: -found.get(module_path(name), 0.0)))
 
     def lowered(self, names: Collection[str]) -> tuple[Decisions, Lowered]:
-        """Return the decisions and the lowered graph with these nodes in fp32 as well."""
+        """Lower the graph with the nodes `names` in fp32 as well; return the decisions and the lowered graph."""
         decisions = with_kept_nodes(self.decisions, self._model, names, REASON)
         return decisions, lower(self._model, decisions)
 
     def passes(self, names: Collection[str], samples: Iterable[Sample]) -> bool:
-        """Return True if the graph passes on every sample; this is cheaper than `failing`."""
+        """Lower the graph with the nodes `names` in fp32 as well; return True if it passes on every sample.
+
+        This takes fewer runs than `failing`.
+        """
         session = self._session(names)
         for sample in samples:
             outputs, suspects = session.suspects(sample.inputs)
@@ -92,7 +96,7 @@ class Trials:
         return EmulatedSession(self.lowered(names)[1].model, self._model, self._threads)
 
     def _infinite(self, sample: Sample) -> set[str]:
-        """Return the tensors whose sum is not finite in float32 either, e.g. masks."""
+        """Return the names of the tensors whose sum is not finite in the float32 graph either, e.g. masks."""
         if sample.name not in self._known:
             tensors = float_names(self._model)
             sums = Probe(self._model, reductions=("ReduceSum",), tensors=tensors, threads=self._threads)

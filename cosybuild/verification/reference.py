@@ -55,13 +55,13 @@ class Reference:
         return self._of(draw, self.exact_outputs)
 
     def _of(self, draw: Draw, several: Sequence[Outputs]) -> Outputs | None:
-        # `several` is empty if float64 was not requested.
+        # `several` is `exact_outputs` in one use, which is empty if float64 was not requested.
         pairs = zip(self.cases, several, strict=False)
         return next((outputs for case, outputs in pairs if case.draw == draw), None)
 
 
 def write_reference(path: Path, reference: Reference) -> Path:
-    """Write one uncompressed .npz with every array and an index; equal references give equal bytes."""
+    """Write a reference to one uncompressed .npz file, and return its path. Equal references give equal bytes."""
     index = {
         "schema": SCHEMA,
         "said": reference.said,

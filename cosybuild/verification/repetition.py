@@ -1,4 +1,4 @@
-"""Comparison of artifacts that one build made several times: bytes, structure, outputs, time of a call."""
+"""The comparison of artifacts that one build made several times: bytes, operators, outputs and latency."""
 
 from __future__ import annotations
 
@@ -33,7 +33,13 @@ class _Runnable:
 def compare_builds(slot: str, first: Artifact, others: Sequence[Artifact], request: Request) -> dict[str, Any]:
     """Compare one artifact with its rebuilds and return the differences as plain data.
 
-    Equal bytes compute the same, so artifacts are run only if their bytes differ.
+    Artifacts with equal bytes compute the same outputs, so artifacts are run only if their bytes differ.
+
+    Args:
+        slot: the slot that the artifacts fill.
+        first: the artifact of the build.
+        others: the artifacts of the repeated builds.
+        request: the request of the build.
     """
     several = [first, *others]
     digests = [artifact.digest for artifact in several]
@@ -47,7 +53,7 @@ def compare_builds(slot: str, first: Artifact, others: Sequence[Artifact], reque
     }
     if facts["same_bytes"]:
         return facts
-    # A file in the store is named after its digest, so only the artifact's own name tells its kind.
+    # Files in the store are named after their digests. Only the artifact's own file name has the suffix of its format.
     is_graph = first.files[0].name.endswith(".onnx")
     if is_graph:
         facts["operators"] = _operators([artifact.path for artifact in several])
@@ -65,7 +71,7 @@ def compare_builds(slot: str, first: Artifact, others: Sequence[Artifact], reque
 def _operators(paths: Sequence[Path]) -> dict[str, int]:
     """Return operator -> change of its number of nodes from the first graph to another one; positive for an increase.
 
-    Of the changes to all other graphs, the largest by absolute value is returned.
+    If several graphs are compared with the first, the change with the largest absolute value is returned.
     """
     from cosybuild.onnxgraph.files import load_structure
     from cosybuild.onnxgraph.summary import count_ops, op_difference
@@ -112,7 +118,7 @@ def _inputs(request: Request, dtypes: Mapping[str, str]) -> dict[str, Array]:
 
 
 def _outputs(sessions: Sequence[_Runnable], inputs: Mapping[str, Array]) -> dict[str, dict[str, float | str]]:
-    """Return output -> the worst figures of all builds compared with the first."""
+    """Return output -> metric -> worst value over all rebuilds, each compared with the first build."""
     import numpy as np
 
     from cosybuild.numerics.gates import worst
@@ -127,7 +133,7 @@ def _outputs(sessions: Sequence[_Runnable], inputs: Mapping[str, Array]) -> dict
 
 
 def _latency(sessions: Sequence[_Runnable], inputs: Mapping[str, Array]) -> dict[str, Any]:
-    """Time a call of each build in alternating rounds, in seconds, and judge each build against the first."""
+    """Measure the latency of each build in seconds, in alternating rounds, and compare rebuilds with the first."""
     from cosybuild.benchmarking.rounds import Budget, measure_rounds
     from cosybuild.benchmarking.timing import family_confidence, judge, median
 

@@ -35,30 +35,35 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 SHORT = 64
-"""Frames of a short utterance: long enough for every convolution, short enough that ten calls are cheap."""
+"""Frames of a short utterance. It is longer than the receptive field of every convolution, and short enough that ten
+calls are cheap.
+"""
 
 LONGEST_OF_SAMPLES = 128
-"""Largest number of frames of a lowered graph whose frames have hundreds of samples each, such as a vocoder's."""
+"""Largest number of frames in the cases of a lowered graph that computes samples, such as a vocoder, which has hundreds
+of samples for each frame.
+"""
 
 QUIET = (24, 48)
-"""Frames of the cases whose inputs have small variances, which reveal a wrong epsilon. CosyVoice 1 has no such
-cases: its unconditional rows reveal a wrong epsilon already, and a group norm of values with almost no variance leaves
-only 97 dB in float32."""
+"""Frames of the cases whose inputs have small variances; such inputs reveal a wrong epsilon. CosyVoice 1 has no such
+cases: its unconditional rows already reveal a wrong epsilon, and a group norm of values with almost no variance has an
+accuracy of only 97 dB in float32.
+"""
 
 
 def verify_settings(request: Request) -> VerifySettings:
-    """Return the settings of the group `verify`; a build with a step that verifies always has them."""
+    """Return the settings of the group `verify`. A build with a step that verifies always has them."""
     assert request.settings.verify is not None
     return request.settings.verify
 
 
 def is_lowered(request: Request) -> bool:
-    """Return True if the build has a lowered graph, which has another type than float32."""
+    """Return True if the build lowers the graph to a type smaller than float32 (fp16, bf16, ...)."""
     return request.settings.precision.target not in (Target.fp32, Target.tf32)
 
 
 def cases_of(request: Request) -> tuple[Case, ...]:
-    """Return the cases of the float32 graph; with streaming attention they include lengths around a chunk's end."""
+    """Return the cases of the float32 graph. With streaming attention, some have lengths around the end of a chunk."""
     verify = verify_settings(request)
     if request.given:
         return given_cases(request.given)
@@ -68,7 +73,7 @@ def cases_of(request: Request) -> tuple[Case, ...]:
 
 
 def ingredients(request: Request) -> dict[str, Any]:
-    """Return everything that determines the reference's cases, as plain data for keys."""
+    """Return everything that determines the cases of the reference, as plain data for keys."""
     verify = verify_settings(request)
     strict, moved = verify.mode is VerifyMode.strict, _depends_on_profiles(request)
     return {
@@ -78,21 +83,27 @@ def ingredients(request: Request) -> dict[str, Any]:
         "lowered_too": not strict and is_lowered(request),
         "profiles": _named(request) if strict or is_lowered(request) or moved else [],
         "served": list(_served(request)),
-        # An earlier release made such inputs infinite, so its references must have other keys.
+        # An earlier release drew infinite values for such inputs, so its references must have other keys.
         **({"beyond_float16": True} if _beyond_float16(request) else {}),
-        # Earlier releases drew sizes outside the profiles, and gave the cases after them other seeds.
+        # Earlier releases did not move sizes into the profiles, and gave the later cases other seeds.
         **({"inside_profiles": True} if moved else {}),
         **given_digests(request),
     }
 
 
 def given_digests(request: Request) -> dict[str, list[str]]:
-    """Return the digests of real inputs for keys; empty without real inputs, so that earlier keys stay valid."""
+    """Return the digests of real inputs for keys.
+
+    Without real inputs the mapping is empty, so that keys of earlier releases stay valid.
+    """
     return {"given": [batch.digest for batch in request.given]} if request.given else {}
 
 
 def verified_profiles(request: Request) -> list[NamedSizes]:
-    """Return the profiles as plain data for the key of a verification; empty if the cases do not depend on profiles."""
+    """Return the profiles as plain data, for the key of a verification.
+
+    The list is empty if the cases do not depend on the profiles.
+    """
     strict = verify_settings(request).mode is VerifyMode.strict
     return _named(request) if strict or _depends_on_profiles(request) else []
 
@@ -100,7 +111,7 @@ def verified_profiles(request: Request) -> list[NamedSizes]:
 def contract_sizes(request: Request) -> dict[str, list[dict[str, int]]]:
     """Return the sizes at which the contract is checked, for a key that does not name the profiles.
 
-    The result is empty for one profile with one axis, because a change of its sizes changes another part of the key.
+    The mapping is empty for one profile with one axis, because other sizes then change another part of the key.
     """
     if len(request.profiles) < 2 and len(request.subject.spec.symbols) < 2:
         return {}
@@ -124,7 +135,10 @@ def _beyond_float16(request: Request) -> bool:
 
 
 def lowered_cases_of(request: Request) -> tuple[Case, ...]:
-    """Return the cases of a lowered graph, in every mode: small types fail at the profile's corners first."""
+    """Return the cases of a lowered graph.
+
+    They are those of `strict` in every mode, because a smaller type fails first at the limits of a profile.
+    """
     if request.given:
         return given_cases(request.given)
     axes = request.subject.spec.axes
@@ -133,13 +147,16 @@ def lowered_cases_of(request: Request) -> tuple[Case, ...]:
 
 
 def reference_cases_of(request: Request) -> tuple[Case, ...]:
-    """Return the cases of the float32 graph and, if there is a lowered graph, those of it; each case once."""
+    """Return all cases of the reference, each once: those of the float32 graph, and those of any lowered graph."""
     cases = cases_of(request)
     return cases + tuple(case for case in lowered_cases_of(request) if is_lowered(request) and case not in cases)
 
 
 def rollouts_of(request: Request) -> tuple[Rollout, ...]:
-    """Return the runs of the solver, cheap ones first; none if the model has no solver or verify.solver is null."""
+    """Return the solver runs, short ones first.
+
+    There are none if the model has no solver or `verify.solver` is null.
+    """
     verify, subject = verify_settings(request), request.subject
     if verify.solver is None or not is_solvable(subject.spec, subject.solver):
         return ()
@@ -157,7 +174,8 @@ def rollouts_of(request: Request) -> tuple[Rollout, ...]:
     rollouts = [Rollout(why, (length,), verify.seed) for length, why in sorted(lengths.items())]
     chunk = int(subject.hyperparameters.get("static_chunk_size", 0)) if subject.streaming else 0
     chunks, most = verify.solver.chunks, subject.cache_frames
-    # The reference keeps the whole history, so the runs of a capped cache end before it drops a frame.
+    # The reference keeps the whole history. With `cache_frames`, the artifact keeps a limited one, so the run must end
+    # before the artifact drops a frame.
     fed = prefixes(chunk, chunks if most is None else min(chunks, most // chunk + 1)) if chunk else ()
     if fed and all(map(within.holds, fed)):
         rollouts.append(Rollout("in chunks", fed, verify.seed))
@@ -167,7 +185,8 @@ def rollouts_of(request: Request) -> tuple[Rollout, ...]:
 def float32_limits(verify: VerifySettings, kinds: Mapping[str, Kind]) -> Limits:
     """Return the limits of a float32 graph's outputs.
 
-    The tolerance of the mode `upstream` is numpy's allclose; that of `strict` scales with the output's magnitude.
+    In the mode `upstream`, the tolerance is that of `numpy.allclose`; in `strict`, it scales with the output's
+    magnitude.
     """
     tolerance = Tolerance(verify.rtol, verify.atol, scaled=verify.mode is VerifyMode.strict)
     gate = {} if verify.snr_db is None else {"snr_db": verify.snr_db}
@@ -176,11 +195,11 @@ def float32_limits(verify: VerifySettings, kinds: Mapping[str, Kind]) -> Limits:
 
 
 def own_limits(verify: VerifySettings, *, lowered: bool = False) -> dict[str, OwnLimits]:
-    """Return output -> the limits that `verify.outputs` states for it.
+    """Return output -> the limits that the user sets for it in `verify.outputs`.
 
     Args:
-        verify: the group `verify`.
-        lowered: True for a lowered graph or an engine, which have no tolerance of single elements.
+        verify: the settings of the group `verify`.
+        lowered: True for a lowered graph or an engine. They have no tolerance for single elements.
     """
     found = {}
     for name, own in verify.outputs.items():
@@ -194,15 +213,18 @@ def own_limits(verify: VerifySettings, *, lowered: bool = False) -> dict[str, Ow
 
 
 def output_settings(request: Request) -> dict[str, Any]:
-    """Return `verify.outputs` for keys; empty if it is not set, so that earlier keys stay valid."""
+    """Return `verify.outputs` for keys.
+
+    The mapping is empty if the setting is empty, so that keys of earlier releases stay valid.
+    """
     stated = verify_settings(request).outputs
     return {"outputs": {name: asdict(own) for name, own in sorted(stated.items())}} if stated else {}
 
 
 def stated_gates(verify: VerifySettings, spec: ModelSpec) -> dict[str, Any]:
-    """Return the gates of kinds that `verify.snr_db` changes, for a key; empty where it changes none.
+    """Return the gates of output kinds that `verify.snr_db` changes, for a key; empty if it changes none.
 
-    Earlier releases did not apply the setting to these outputs, so their results must not be taken for these.
+    Earlier releases did not apply the setting to these outputs, so their results must have other keys.
     """
     usual, stated = gates_of_kinds(Target.fp32), gates_of_kinds(Target.fp32, _stated_ratio(verify))
     kinds = {kind for kind in kinds_of(spec).values() if kind in usual and usual[kind] != stated[kind]}
@@ -210,7 +232,10 @@ def stated_gates(verify: VerifySettings, spec: ModelSpec) -> dict[str, Any]:
 
 
 def _stated_ratio(verify: VerifySettings) -> float | None:
-    """Return `verify.snr_db` if it is not the default, else None; kinds with gates of their own ignore the default."""
+    """Return `verify.snr_db` if it differs from the default, else None.
+
+    Kinds with gates of their own ignore the default.
+    """
     return None if verify.snr_db == VerifySettings().snr_db else verify.snr_db
 
 
@@ -222,8 +247,9 @@ def kinds_of(spec: ModelSpec) -> dict[str, Kind]:
 def graph_limits(graph: ModelProto, verify: VerifySettings, spec: ModelSpec) -> Limits:
     """Return the limits of a graph before it is lowered.
 
-    They are those of float32, or of the narrower type in which the given model itself computes. A graph that rounds to
-    integers has those of fp16: a rounding error before such a step can move a value by a whole step of it.
+    They are the limits of float32, or of the narrower type in which the user's model itself computes. A graph that
+    rounds to integers gets those of fp16, because a rounding error just before a quantisation can move a value by a
+    whole step.
     """
     from cosybuild.onnxgraph.summary import is_quantised, narrowest_float
 
@@ -237,10 +263,11 @@ def graph_limits(graph: ModelProto, verify: VerifySettings, spec: ModelSpec) -> 
 
 
 def check_verify(request: Request) -> None:
-    """Refuse invalid settings that the schema cannot detect.
+    """Check the settings of the group `verify` for errors that the schema cannot detect.
 
     Raises:
-        ConfigurationError: a gate names no metric, the lengths file is invalid, or the model has no axis of lengths.
+        ConfigurationError: a gate names an unknown metric, an output is unknown, the file of lengths is invalid, or the
+            model has no axis of lengths.
     """
     verify = verify_settings(request)
     for hop in ("torch", "export", "simplify", "engine"):
@@ -259,10 +286,10 @@ def check_verify(request: Request) -> None:
 
 
 def _check_outputs(request: Request, verify: VerifySettings) -> None:
-    """Refuse tolerances of an output that the model does not have.
+    """Check `verify.outputs`, the user's limits for single outputs.
 
     Raises:
-        ConfigurationError: a name is no output, a gate names no metric, or a number is negative.
+        ConfigurationError: the model has no such output, a gate names an unknown metric, or a number is negative.
     """
     names = [tensor.name for tensor in request.subject.spec.outputs]
     for name, own in verify.outputs.items():
@@ -299,7 +326,7 @@ def _strict(request: Request) -> tuple[Case, ...]:
 
 
 def _served(request: Request) -> tuple[int, ...]:
-    """Return quantiles of the lengths recorded in production, without lengths that no profile covers."""
+    """Return quantiles of the lengths recorded in production. Lengths that no profile covers are left out before."""
     histogram = {size: calls for size, calls in request.served.items() if _is_served(size, request.profiles)}
     return quantile_lengths(histogram) if histogram else ()
 
@@ -309,7 +336,7 @@ def _is_served(size: int, profiles: tuple[Profile, ...]) -> bool:
 
 
 def coverage(request: Request) -> dict[str, Any] | None:
-    """Count the calls recorded in production whose lengths the profiles cover; None if no lengths are given."""
+    """Count the calls recorded in production that a profile covers, and the others; None if no calls are recorded."""
     histogram = request.served
     if not histogram:
         return None

@@ -1,4 +1,4 @@
-"""Runs of the solver with an artifact, compared with the reference's runs."""
+"""Solver runs with an artifact, compared with the solver runs of the reference."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Bounds:
 
     Attributes:
         gate: the gate of the mel.
-        step_snr_db: smallest signal-to-noise ratio of the state after each step, in dB; if None, it is only recorded.
+        step_snr_db: smallest allowed signal-to-noise ratio of the state after each step, in dB; None for no bound.
         setting: name of the setting that holds the gate, for hints.
     """
 
@@ -35,11 +35,11 @@ class Bounds:
 
 
 def bounds_of(request: Request, target: Target, *, engine: bool = False) -> Bounds | None:
-    """Return the bounds of an artifact that computes in `target`; None if the solver is not run.
+    """Return the bounds of the solver runs of an artifact that computes in `target`; None if the solver is not run.
 
     Args:
         request: the request, whose group `verify` holds the gates.
-        target: the precision in which the artifact computes.
+        target: the number type in which the artifact computes.
         engine: True for an engine. Its kernels and device differ from the reference's, so a float32 engine gets wider
             bounds than a float32 graph on the CPU.
     """
@@ -60,13 +60,13 @@ def compare_solver_runs(
     request: Request,
     emit: Emit,
 ) -> list[dict[str, Any]]:
-    """Run the solver with an artifact and return the figures, one dictionary per run.
+    """Run the solver with an artifact, compare each run with the reference, and return the figures of each run.
 
     Args:
         infer: function that calls the artifact once, with float32 inputs and outputs.
         how: name of the backend, for messages.
-        rollouts: the runs to make; each must be one of the reference's.
-        reference: the reference, whose runs are compared with the artifact's.
+        rollouts: the runs to make; each must be a run of the reference.
+        reference: the reference, which holds the expected states.
         bounds: the bounds of each run; None to run nothing.
         request: the request, which names the model and its solver.
         emit: function that reports events.

@@ -1,4 +1,4 @@
-"""Complete runs of the flow-matching solver: their inputs, their execution on any backend, and their comparison.
+"""Complete runs of the flow-matching solver: their inputs, their execution with any backend, and their comparison.
 
 torch is imported only when the solver runs, because planning imports this module too.
 """
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Infer = Callable[[Mapping[str, Array]], Mapping[str, Array]]
-"""One call of an estimator: all inputs by name -> all outputs by name."""
+"""One call of an estimator: takes all inputs by name, returns all outputs by name."""
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """One utterance that the solver computes.
+    """One solver run: an utterance for which the solver computes the mel.
 
     Attributes:
         why: the reason for the lengths, e.g. `short`.
-        lengths: frames of each call of the solver. With several lengths the utterance arrives in chunks: each call
-            receives all frames so far with the same noise, as in CosyVoice's streaming, and only the frames that the
-            call adds are played.
+        lengths: number of frames of each call of the solver. With several lengths, the utterance arrives in chunks, as
+            in CosyVoice's streaming. Each call then receives all frames so far, with the same noise, and only the
+            frames that it adds are played.
         seed: seed of noise and conditions.
     """
 
@@ -54,10 +54,10 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Course:
-    """The trajectory of one run: the state of the solver after every step.
+    """The states of the solver in one run.
 
     Attributes:
-        states: for each call the states after each step, (steps, B, mel, T).
+        states: for each call of the solver, the states after each step, (steps, B, mel, T).
     """
 
     states: tuple[Array, ...]
@@ -73,14 +73,14 @@ class Course:
 
 @dataclass(frozen=True)
 class RolloutResult:
-    """The comparison of the states of a run with those of the reference's run.
+    """The comparison of a solver run with the same run of the reference.
 
     Attributes:
         steps: signal-to-noise ratio of the state after each step in dB, the worst of all calls.
-        left_at: the first step (from 1) whose ratio is below the bound; None if there is none.
-        mel: every metric of the mel that is played.
-        seam: largest difference between the played mel and the last call's result for the same frames, in the mel's
-            units; None for a single call. It measures the change of a frame when more audio arrives.
+        left_at: the number (from 1) of the first step whose ratio is below the bound; None if there is none.
+        mel: every metric of the played mel.
+        seam: largest difference between the played mel and the last call's mel of the same frames, in the mel's units;
+            None for a single call. It shows how much a frame changes after it was played.
         missed: the bounds of the gate that `mel` does not meet.
     """
 
@@ -112,17 +112,17 @@ def is_solvable(spec: ModelSpec, solver: Solver | None) -> bool:
 
 
 def prefixes(chunk: int, chunks: int) -> tuple[int, ...]:
-    """Return the lengths of the prefixes of an utterance that arrives in chunks; each has one more chunk.
+    """Return the lengths in frames of the calls of an utterance that arrives in chunks; each call has one chunk more.
 
-    The last chunk is a quarter shorter, because utterances end within a chunk.
+    The last chunk is a quarter shorter, because most utterances do not end with a complete chunk.
     """
     return tuple(chunk * (index + 1) - (chunk // 4 if index + 1 == chunks else 0) for index in range(chunks))
 
 
 def conditions(spec: ModelSpec, rollout: Rollout) -> dict[str, Array]:
-    """Draw noise, mask, mu, spks and cond of one utterance at its full length, in float32.
+    """Draw the noise x, mask, mu, spks and cond of one utterance at its full length, in float32.
 
-    Each has one row, half of the guidance pair that an estimator's call takes.
+    Each array has one row. The solver makes the guidance pair of two rows from it.
     """
     plain = uncached_spec(spec) if is_cached(spec) else spec
     drawn = draw_inputs(plain, Draw({FRAMES: rollout.lengths[-1], BATCH: 2}, rollout.seed))
@@ -130,14 +130,14 @@ def conditions(spec: ModelSpec, rollout: Rollout) -> dict[str, Array]:
 
 
 def run(infer: Infer, rollout: Rollout, spec: ModelSpec, solver: Solver, dtype: str = "float32") -> Course:
-    """Run the solver for one utterance.
+    """Run the solver for one utterance and return its states.
 
-    A cached estimator computes only the frames that each call adds, from the caches that its own earlier calls
-    returned; the states of the other frames are copied from the earlier calls. The uncached estimator computes all
-    frames in each call. If every cache is right, both give the same states.
+    An estimator without caches computes all frames in each call. A cached estimator computes only the frames that the
+    call adds, with the caches that its own earlier calls returned; the states of the other frames are copied from the
+    earlier calls. Both give the same states if every cache is right.
 
     Args:
-        infer: one call of the estimator. It receives inputs in `dtype`; the first output is the velocity.
+        infer: one call of the estimator. It receives inputs in `dtype`; its first output is the velocity.
         rollout: the utterance.
         spec: the estimator's interface.
         solver: the solver's settings.
@@ -180,7 +180,14 @@ def _keep(states: list[Array], _: int, state: Tensor) -> None:
 
 
 def compare_courses(actual: Course, reference: Course, gate: Gate, step_snr_db: float) -> RolloutResult:
-    """Compare the state after every step with `step_snr_db`, in dB, and the mel with the gate."""
+    """Compare a run with the reference: the state after each step, and the played mel.
+
+    Args:
+        actual: the states of the run with the artifact.
+        reference: the states of the reference.
+        gate: the gate of the mel.
+        step_snr_db: smallest allowed signal-to-noise ratio of a state, in dB.
+    """
     steps = [
         min(_finite_snr(a[step], r[step]) for a, r in zip(actual.states, reference.states, strict=True))
         for step in range(len(reference.states[0]))
@@ -197,7 +204,7 @@ def _finite_snr(actual: Array, reference: Array) -> float:
 def _seam(course: Course) -> float | None:
     if len(course.states) == 1:
         return None
-    # The last call's own new frames are equal in both and do not change the maximum.
+    # In the new frames of the last call both are equal, so these frames do not change the maximum.
     return float(np.max(np.abs(course.mel.astype(np.float64) - course.states[-1][-1])))
 
 

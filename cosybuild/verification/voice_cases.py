@@ -1,4 +1,4 @@
-"""The utterances on which a whole voice is compared: their sizes within the profiles of all parts, and their inputs."""
+"""The utterances on which a whole voice is compared with its reference: their sizes and their inputs."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ from cosybuild.verification.cases import Case
 from cosybuild.verification.scope import SHORT, verify_settings
 
 PARTS = (ComponentName.frontend.value, ComponentName.estimator.value, ComponentName.vocoder.value)
-"""The parts between speech tokens and a waveform, in the order of the computation."""
+"""The parts that turn speech tokens into a waveform, in the order of the computation."""
 
 LONG = 256
-"""Frames of prompt and target of the long utterance, five seconds. About ten forms of the voice compute it, each with
-ten calls."""
+"""Largest number of frames (prompt and target) of the long utterance, five seconds. About ten forms of the voice
+compute it, each with ten calls of the estimator, so it must not be longer.
+"""
 
 _TOKENS, _PROMPT, _SHOWN, _AHEAD = "tokens", "prompt_tokens", "prompt_frames", "lookahead"
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """The inputs of one utterance; every floating one is float32.
+    """The inputs of one utterance. All floating-point arrays are float32.
 
     Attributes:
-        token, prompt_token: ids, (1, N) and (1, P).
+        token, prompt_token: token ids of the target and of the prompt, (1, N) and (1, P).
         prompt_mel: (1, M, mel).
-        speaker: (1, spk_embed_dim).
+        speaker: the speaker vector, (1, spk_embed_dim).
         flow: the solver's initial state, (1, mel, frames of prompt and target).
-        source: draws of the vocoder's source, (1, samples, harmonics).
-        phase: (1, harmonics), in cycles.
+        source: noise of the vocoder's source, (1, samples, harmonics).
+        phase: phases of the source's sines before the first sample, (1, harmonics), in cycles.
     """
 
     token: Array
@@ -51,7 +52,7 @@ class Utterance:
 
 
 def voice_facts(request: Request) -> Facts:
-    """Return the facts of the voice that a joint request builds, as the manifests of its parts will state them."""
+    """Return the facts of the voice that a joint build makes. The manifests of its parts will state the same facts."""
     models = []
     for part in PARTS:
         subject = request.of(part).subject
@@ -62,10 +63,11 @@ def voice_facts(request: Request) -> Facts:
 
 
 def voice_cases(request: Request) -> tuple[Case, ...]:
-    """Return the utterances: a short one, and in strict mode also a long one; cheap ones first.
+    """Return the utterances, short ones first: a short one and, in strict mode, a long one.
 
-    Prompt and target have equally many tokens if the profiles of all parts admit that. The short one has about `SHORT`
-    frames, the long one as many as the profiles admit, up to `LONG` (with `verify.exhaustive` without that limit).
+    The short one has about `SHORT` frames. The long one has as many as the profiles allow, at most `LONG`; with
+    `verify.exhaustive` that limit does not apply. Prompt and target have equally many tokens if the profiles of all
+    parts allow that.
     """
     verify = verify_settings(request)
     facts = voice_facts(request)
@@ -86,7 +88,7 @@ def voice_cases(request: Request) -> tuple[Case, ...]:
 
 
 def parts_without_profile(request: Request, sizes: Mapping[str, int], facts: Facts) -> tuple[str, ...]:
-    """Return the parts of which no profile admits an utterance of these sizes."""
+    """Return the parts that have no profile for an utterance of these sizes."""
     frames = facts.frames_of(sizes[_TOKENS])
     given = {
         PARTS[0]: {**sizes, _AHEAD: 0},
@@ -103,7 +105,10 @@ def parts_without_profile(request: Request, sizes: Mapping[str, int], facts: Fac
 
 
 def _sizes(facts: Facts, limit: int) -> Iterator[dict[str, int]]:
-    """Yield sizes of utterances up to a number of frames; those with equally long prompt and target come first."""
+    """Yield the sizes of all utterances of at most `limit` frames.
+
+    Those with equally many prompt and target tokens come first.
+    """
     most = next(n for n in range(1, limit + 2) if facts.frames_of(n) > limit)
     for share in (1.0, 0.5, 2.0, 0.0):
         for tokens in range(1, most):
@@ -114,7 +119,7 @@ def _sizes(facts: Facts, limit: int) -> Iterator[dict[str, int]]:
 
 
 def utterance(case: Case, request: Request) -> Utterance:
-    """Draw the inputs of a case."""
+    """Draw the inputs of an utterance with the sizes and the seed of `case`."""
     speaker = int(request.of(PARTS[0]).subject.hyperparameters["spk_embed_dim"])
     sizes = case.draw.sizes
     return drawn_utterance(
@@ -125,11 +130,15 @@ def utterance(case: Case, request: Request) -> Utterance:
 def drawn_utterance(
     facts: Facts, tokens: int, prompt_tokens: int, prompt_frames: int, *, speaker: int, seed: int
 ) -> Utterance:
-    """Draw an utterance: the prompt's mel has the envelope of speech, and noise has upstream's distribution.
+    """Draw the inputs of an utterance.
+
+    The prompt's mel has the envelope of speech; the noise has upstream's distribution.
 
     Args:
         facts: the facts of the voice.
-        tokens, prompt_tokens, prompt_frames: sizes.
+        tokens: number of target tokens.
+        prompt_tokens: number of prompt tokens.
+        prompt_frames: number of the prompt's mel frames.
         speaker: width of the speaker vector.
         seed: seed of all draws.
     """

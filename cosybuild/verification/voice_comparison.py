@@ -1,9 +1,10 @@
-"""The comparison of a whole voice with its float64 reference: mel, f0 and waveform under the limits of each form.
+"""The comparison of a whole voice with its float64 reference: mel, f0 and waveform, under the limits of each form.
 
-The rounding of f0 becomes a phase that grows with time, so the waveforms of two correct computations drift apart. The
-reference's waveform is therefore computed with the f0 that the form itself has (`Spoken.f0`). That removes the drift,
-and the signal-to-noise ratio then judges everything else; f0 has its own gate. A lowered estimator or front end
-changes the mel within its gate, so the waveform of such a form is judged by spectral distances.
+A form of a voice is a choice of artifacts for its parts. A rounding error of f0 becomes a phase error that grows with
+time, so the waveforms of two correct computations drift apart. Therefore the waveform of the reference is computed
+again with the f0 that the form computed (`Spoken.f0`). Without the drift, the signal-to-noise ratio shows all other
+errors; f0 has a gate of its own. A lowered estimator or front end changes the mel within its gate. The waveform of such
+a form is judged by spectral distances instead.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from cosybuild.verification.voice_cases import PARTS, Utterance
 from cosybuild.verification.voice_runs import Reference, Spoken
 
 FACTOR = 8.0
-"""Permitted factor between the error of a float32 form and that of the float32 modules, both against float64. It was at
-most 2 between PyTorch, ONNX Runtime and upstream's recorded values. Half precision anywhere gives 20 or more."""
+"""Permitted ratio between the error of a float32 form and the error of the float32 modules, both against float64.
+Measured between PyTorch, ONNX Runtime and upstream's recorded values, it was at most 2. Half precision in any part
+gives 20 or more.
+"""
 
 KINDS = {"mel": Kind.mel, "waveform": Kind.waveform, "f0": Kind.f0}
 """Output of a voice -> kind of its values."""
@@ -37,10 +40,12 @@ _MEASURED = {
     Kind.waveform: ("snr_db", "log_mel_db", "multi_resolution"),
     Kind.f0: ("f0_cents", "voicing_flips"),
 }
-"""Kind -> metrics whose bound is a multiple of the float32 modules' own error."""
+"""Kind -> metrics whose bound is `FACTOR` times the error of the float32 modules."""
 
 _LEAST = {"f0_cents": 1200 * math.log2(1 + 2 * RESOLUTION[Target.fp32]), "voicing_flips": 0.0}
-"""Metric -> smallest yardstick: two units in the last place of float32. Others: the resolution of float32 itself."""
+"""Metric -> smallest error to which `FACTOR` is applied; for f0, two units in the last place of float32. For metrics
+that are not listed, it is the resolution of float32.
+"""
 
 _SPECTRAL = "the mel comes from lowered parts, so the spectral distances judge the waveform"
 _SAMPLES = "the reference has the form's own f0, so the signal-to-noise ratio judges the waveform"
@@ -51,9 +56,9 @@ class Form:
     """One form of a voice: the artifacts that compute its parts, e.g. all in float32, or one of them lowered.
 
     Attributes:
-        name: the name for people, e.g. `fp16 estimator`.
-        slots: part -> slot of the artifact that it uses.
-        lowered: the parts in the lowered form.
+        name: the name in messages and reports, e.g. `fp16 estimator`.
+        slots: part -> slot of the artifact that computes it.
+        lowered: the parts that a lowered artifact computes.
         target: number type of the lowered parts; fp32 if there are none.
     """
 
@@ -70,16 +75,17 @@ class Form:
 
 @dataclass(frozen=True)
 class Compared:
-    """The comparison of one form on one utterance.
+    """The comparison of one form with the reference on one utterance.
 
     Attributes:
         form: the form.
-        judged: mel, waveform and f0 with the verdict; the waveform's reference has the form's f0.
+        judged: the comparison of mel, waveform and f0; the waveform's reference has the form's f0.
         limits: the limits of each output.
         drifted: every metric of the waveform against the reference with the reference's own f0; None if the lengths
-            differ. It is recorded, not judged.
+            differ. It is recorded and has no bound.
         why: the metric that judges the waveform, and the reason.
-        frames, samples: length of mel and waveform.
+        frames: number of mel frames.
+        samples: number of samples of the waveform.
     """
 
     form: Form
@@ -92,7 +98,7 @@ class Compared:
 
     @property
     def missed(self) -> list[str]:
-        """`output.metric` of each bound that is not met; `output.shape` for another length."""
+        """The bounds that are not met, as `output.metric`; `output.shape` for an output of another length."""
         found = []
         for name, one in self.judged.outputs.items():
             if one.fault is not None and "shapes" in one.fault.facts:
@@ -120,14 +126,14 @@ class Compared:
 
 
 def yardstick(float32: Spoken, exact: Spoken, handed: Spoken) -> dict[Kind, Gate]:
-    """Return the gates of a voice in float32: `FACTOR` times the error that the float32 modules have in this run.
+    """Return the gates of a voice in float32: `FACTOR` times the error that the float32 modules have on this utterance.
 
-    Metrics that are not measured here keep their fixed bounds.
+    Metrics that are not in `_MEASURED` keep their fixed bounds.
 
     Args:
-        float32: results of the modules in float32.
-        exact: results of the modules in float64.
-        handed: results in float64 with the f0 of `float32`, the reference of the waveform.
+        float32: results of the PyTorch modules in float32.
+        exact: results of the same modules in float64.
+        handed: results in float64 with the f0 of `float32`; the reference of the waveform.
     """
     pairs = {Kind.mel: (float32.mel, exact.mel), Kind.f0: (float32.f0, exact.f0)}
     pairs[Kind.waveform] = (float32.waveform, handed.waveform)
@@ -151,8 +157,8 @@ def limits_of(form: Form, float32: Mapping[Kind, Gate], request: Request) -> Lim
 
     Args:
         form: the form.
-        float32: result of `yardstick`.
-        request: the joint request; the gates of its precision are those of the single parts.
+        float32: the gates of a voice in float32, from `yardstick`.
+        request: the joint request; a lowered form has the gates of its single parts.
     """
     gates = dict(float32)
     if form.lowered:
@@ -168,7 +174,10 @@ def limits_of(form: Form, float32: Mapping[Kind, Gate], request: Request) -> Lim
 
 
 def mel_gate(request: Request, target: Target) -> Gate:
-    """Return the gate of a mel from lowered parts: that of a solver run, also if `verify.solver` is null."""
+    """Return the gate of a mel that lowered parts computed.
+
+    It is the gate of a solver run, also if `verify.solver` is null.
+    """
     bounds = bounds_of(request.of(PARTS[1]), target)
     return LOWERED_SOLVER[target] if bounds is None else bounds.gate
 
@@ -176,16 +185,16 @@ def mel_gate(request: Request, target: Target) -> Gate:
 def compare_form(
     form: Form, spoken: Spoken, reference: Reference, exact: Spoken, given: Utterance, case: Case, limits: Limits
 ) -> Compared:
-    """Compare one form on one utterance.
+    """Compare one form with the reference on one utterance.
 
     Args:
         form: the form.
-        spoken: what it computed.
-        reference: the reference, in float64.
-        exact: the reference's result.
+        spoken: the result of the form.
+        reference: the networks in float64.
+        exact: the result of `reference`.
         given: the inputs of the utterance.
-        case: the case of which they are drawn.
-        limits: result of `limits_of`.
+        case: the case from which the inputs were drawn.
+        limits: the limits, from `limits_of`.
     """
     has_f0 = spoken.f0.shape == exact.f0.shape
     handed = reference.with_f0(exact, given, spoken.f0) if has_f0 else exact
@@ -206,14 +215,14 @@ def compare_form(
 
 @dataclass(frozen=True)
 class Loss:
-    """The loss of accuracy by one lowered part while all other parts are float32.
+    """The noise that one part adds if it is lowered and all other parts are float32.
 
     Attributes:
         part: the part.
         case: the utterance's name.
-        mel_db, waveform_db: signal-to-noise ratio against float64, the waveform's with the form's own f0.
-        log_mel_db: distance of the waveforms.
-        mel_share, waveform_share: its share of the sum of the noise powers of all parts.
+        mel_db, waveform_db: signal-to-noise ratios against float64, in dB; for the waveform, with the form's own f0.
+        log_mel_db: distance of the log-mel spectra of the waveforms, in dB.
+        mel_share, waveform_share: the part's share of the noise power that all lowered parts add.
     """
 
     part: str
@@ -232,11 +241,11 @@ class Loss:
 
 
 def losses(compared: Sequence[Compared], float32: Compared) -> list[Loss]:
-    """Return the loss of each part, computed from the forms with exactly one lowered part.
+    """Return the loss of each part, from the forms in which exactly one part is lowered.
 
     Args:
-        compared: all forms of the utterance.
-        float32: the form in which every part is float32; its noise is not that of a lowered part.
+        compared: all forms of one utterance.
+        float32: the form in which every part is float32. Its noise is subtracted, because no lowered part causes it.
     """
     alone = {one.form.lowered[0]: one for one in compared if len(one.form.lowered) == 1}
 
@@ -255,12 +264,15 @@ def losses(compared: Sequence[Compared], float32: Compared) -> list[Loss]:
 
 
 def _power(snr_db: float) -> float:
-    """Return the noise as a share of the signal's power; 1 if the ratio is minus infinity."""
+    """Return the noise power divided by the signal power, for a ratio in dB; 1 for minus infinity."""
     return 1.0 if snr_db == -math.inf else 10 ** (-snr_db / 10)
 
 
 def describe_loss(compared: Compared, lost: Sequence[Loss]) -> str:
-    """Return a clause that names the lowered part with the largest loss at the failing output, or an empty text."""
+    """Return a clause that names the lowered part that adds most noise to the output that fails.
+
+    The text is empty if no output fails or no part is lowered.
+    """
     fault = compared.judged.fault
     if fault is None or not compared.form.lowered or not lost:
         return ""
@@ -272,7 +284,7 @@ def describe_loss(compared: Compared, lost: Sequence[Loss]) -> str:
 
 
 def advice(compared: Compared) -> Advice:
-    """Return the next step for a form that does not pass."""
+    """Return the hint for a form that does not pass."""
     if compared.form.lowered:
         text = (
             "Next: keep more of that part in float32: build it alone with precision=auto (component=PART), or set "

@@ -1,6 +1,6 @@
-"""Sounds and pictures of a compared utterance for the report's page: samples as WAV, mels and errors as PNG.
+"""Sounds and pictures of a compared utterance for the report's page: waveforms as WAV, mels and errors as PNG.
 
-They are texts of `data:` URLs in a JSON file, so that the page needs no other file and the report needs no arrays.
+They are `data:` URLs in a JSON file. So the page needs no other file, and the report needs no arrays.
 """
 
 from __future__ import annotations
@@ -20,30 +20,32 @@ from cosybuild.runtime.voice.facts import Facts
 from cosybuild.verification.voice_runs import Spoken
 
 SECONDS = 10.0
-"""The longest sound; the rest of a longer utterance is left out, so that a page has a few megabytes at most."""
+"""Longest sound in seconds. The rest of a longer utterance is left out, so that a page has at most a few megabytes."""
 
 DECIBELS = (-140.0, 0.0)
-"""The range of errors in pictures, relative to the root mean square of the reference."""
+"""The range of errors in pictures, in dB relative to the root mean square of the reference."""
 
 _LEVELS = 20 / np.log(10)
 _HEIGHT = 2
-"""Rows of pixels of one mel bin."""
+"""Pixel rows for one mel bin."""
 
 _SPANS, _TALL = 480, 61
-"""Columns and rows of pixels of a waveform."""
+"""Width and height of the picture of a waveform, in pixels."""
 
 _COLOURS = np.array(
     [(12, 8, 38), (66, 12, 98), (140, 30, 104), (206, 62, 78), (244, 122, 38), (250, 192, 58), (252, 252, 190)], float
 )
-"""From low to high: dark violet, red, orange, light yellow. The brightness rises evenly, also for colour-blind eyes."""
+"""The colours of a picture, from low to high values: dark violet, red, orange, light yellow. The brightness rises
+evenly, so that colour-blind readers see the order too.
+"""
 
 
 def media_of(exact: Spoken, forms: Mapping[str, Spoken], facts: Facts) -> dict[str, Any]:
     """Return sounds and pictures of the reference and of each form, as JSON data.
 
     Args:
-        exact: the reference.
-        forms: name -> result; a form of another length gets a sound only.
+        exact: the result of the reference.
+        forms: form name -> its result. A form whose result has another length gets a sound only.
         facts: the facts of the voice.
     """
     frames = min(exact.mel.shape[2], int(SECONDS * facts.sample_rate / facts.hop))
@@ -79,7 +81,7 @@ def media_of(exact: Spoken, forms: Mapping[str, Spoken], facts: Facts) -> dict[s
 
 
 def decibels(error: Array, reference: Array) -> Array:
-    """Return the size of each error relative to the root mean square of the reference, in dB."""
+    """Return the magnitude of each error relative to the root mean square of the reference, in dB."""
     scale = float(np.sqrt(np.mean(np.square(reference, dtype=float)))) or 1.0
     ratio = np.abs(np.asarray(error, float)) / scale
     found: Array = _LEVELS * np.log(np.maximum(ratio, 10 ** (DECIBELS[0] / 20)))
@@ -87,14 +89,14 @@ def decibels(error: Array, reference: Array) -> Array:
 
 
 def by_frame(error: Array, reference: Array) -> list[float]:
-    """Return the root mean square of each column of an error relative to that of the reference, in dB."""
-    # An error that is no number is the largest one.
+    """Return the rms error of each column (frame) relative to the root mean square of the reference, in dB."""
+    # NaN counts as the largest error.
     columns = np.nan_to_num(np.sqrt(np.mean(np.square(error, dtype=float), axis=0)), nan=np.inf)
     return [round(float(np.clip(value, *DECIBELS)), 1) for value in decibels(columns, reference)]
 
 
 def wav(samples: Array, rate: int) -> str:
-    """Return samples within [-1, 1] as the URL of a mono WAV file with 16 bits a sample."""
+    """Return samples in [-1, 1] as a mono WAV file with 16 bits per sample, as a `data:` URL."""
     whole = np.clip(np.rint(np.nan_to_num(np.asarray(samples, float)) * 32767), -32768, 32767).astype("<i2")
     made = io.BytesIO()
     with wave.open(made, "wb") as file:
@@ -106,7 +108,10 @@ def wav(samples: Array, rate: int) -> str:
 
 
 def picture(values: Array, lowest: float, highest: float) -> str:
-    """Return an array (bins, frames) as the URL of a PNG file: the first bin at the bottom, one pixel a frame."""
+    """Return an array (bins, frames) as a PNG file, as a `data:` URL.
+
+    The first bin is at the bottom; a frame is one pixel wide.
+    """
     share = np.clip((np.nan_to_num(np.asarray(values, float)) - lowest) / ((highest - lowest) or 1.0), 0, 1)
     place = share[::-1] * (len(_COLOURS) - 1)
     below = np.minimum(place.astype(int), len(_COLOURS) - 2)
@@ -116,10 +121,13 @@ def picture(values: Array, lowest: float, highest: float) -> str:
 
 
 def envelope(samples: Array, scale: float) -> str:
-    """Return the lowest and highest samples of short spans as the URL of a PNG file, from -scale to scale."""
+    """Return a waveform as a PNG file, as a `data:` URL. The vertical axis goes from -scale to scale.
+
+    Each pixel column shows the range from the lowest to the highest sample of a short span.
+    """
     spans = np.array_split(np.nan_to_num(np.asarray(samples, float)) / (scale or 1.0), min(_SPANS, len(samples)))
     rows = (np.arange(_TALL) - (_TALL - 1) / 2) / ((_TALL - 1) / 2)
-    # A span is at least as high as the distance of two rows, so that silence is a line.
+    # Widen each span's range by a fraction of a row, so that silence is drawn as a line.
     lowest, highest = (np.array([pick(span) for span in spans]) for pick in (np.min, np.max))
     inside = (rows[:, np.newaxis] >= lowest - 1 / _TALL) & (rows[:, np.newaxis] <= highest + 1 / _TALL)
     pixels = np.where(inside[::-1, :, np.newaxis], _COLOURS[4], _COLOURS[0]).astype(np.uint8)
@@ -127,9 +135,9 @@ def envelope(samples: Array, scale: float) -> str:
 
 
 def png(pixels: Array) -> bytes:
-    """Return 8-bit RGB pixels (height, width, 3) as a PNG file; see the PNG specification, sections 5, 7 and 11."""
+    """Encode 8-bit RGB pixels, (height, width, 3), as a PNG file; see the PNG specification, sections 5, 7 and 11."""
     height, width, _ = pixels.shape
-    # Each row begins with its filter type; 0 leaves the row as it is.
+    # Each row begins with a byte for its filter type; 0 means no filter.
     rows = np.concatenate((np.zeros((height, 1), np.uint8), pixels.reshape(height, width * 3)), axis=1)
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 9)), (b"IEND", b""))

@@ -1,4 +1,4 @@
-"""Computations of one utterance: the reference in PyTorch, and the built parts in the voice of `cosybuild.runtime`.
+"""Computations of one utterance: by the reference in PyTorch, or by built parts with the code of `cosybuild.runtime`.
 
 torch and ONNX Runtime are imported only when an utterance is computed, because planning imports this module too.
 """
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Spoken:
-    """One computed utterance.
+    """The result of computing one utterance.
 
     Attributes:
         mel: (1, mel, frames), without the prompt's frames.
         waveform: (1, samples).
-        f0: (1, frames), in Hz: the one that the waveform has.
+        f0: (1, frames), in Hz; the f0 from which the waveform was computed.
     """
 
     mel: Array
@@ -44,10 +44,10 @@ class Spoken:
 
 
 class Reference:
-    """The voice in PyTorch, computed in float32 and then, with the same weights, in float64.
+    """The networks of the voice in PyTorch. They compute in float32 until `widen` is called, and in float64 afterwards.
 
     Args:
-        modules: the networks in float32; they are changed to float64 on the first use of `widen`.
+        modules: the networks in float32. `widen` changes them.
     """
 
     def __init__(self, modules: VoiceModules) -> None:
@@ -55,12 +55,12 @@ class Reference:
         self._dtype = "float32"
 
     def widen(self) -> None:
-        """Convert the modules to float64 in place, which needs less memory than a copy."""
+        """Convert the networks to float64 in place, which needs less memory than a copy."""
         self._modules.double()
         self._dtype = "float64"
 
     def speak(self, given: Utterance) -> Spoken:
-        """Compute one utterance."""
+        """Compute the mel, the f0 and the waveform of one utterance."""
         from cosybuild.models.cosyvoice.voice import Prompt
 
         token, prompt_token = self._tensor(given.token), self._tensor(given.prompt_token)
@@ -70,11 +70,11 @@ class Reference:
         return self._spoken(mel, given, None)
 
     def vocoded(self, mel: Array, given: Utterance) -> Spoken:
-        """Compute the waveform of a mel (1, mel, frames) with the draws of an utterance."""
+        """Compute f0 and waveform from a mel (1, mel, frames), with the noise and phases of the utterance `given`."""
         return self._spoken(self._tensor(mel), given, None)
 
     def with_f0(self, spoken: Spoken, given: Utterance, f0: Array) -> Spoken:
-        """Compute the waveform of an utterance again, with another f0 (1, frames)."""
+        """Compute the waveform of the mel in `spoken` with another f0, (1, frames)."""
         return self._spoken(self._tensor(spoken.mel), given, self._tensor(f0))
 
     def _spoken(self, mel: Tensor, given: Utterance, f0: Tensor | None) -> Spoken:
@@ -90,7 +90,11 @@ class Reference:
 
 
 def load_reference(subjects: Mapping[str, Subject], weights: Mapping[str, Path | None]) -> Reference:
-    """Load the networks of a voice: part -> its subject and its weights file (None for random weights).
+    """Load the three networks of a voice.
+
+    Args:
+        subjects: part -> the model that the request names for it.
+        weights: part -> its weights file; None for random weights.
 
     Raises:
         CheckpointError: the weights cannot be read or do not fit.
@@ -108,7 +112,7 @@ def load_reference(subjects: Mapping[str, Subject], weights: Mapping[str, Path |
 
 
 def part_of(session: Session, dtypes: Mapping[str, str]) -> Part:
-    """Return a loaded artifact as a part of a voice: inputs are cast to its types, 16-bit outputs to float32."""
+    """Wrap a session as a part of a voice. Inputs are cast to the session's types, 16-bit outputs to float32."""
     import ml_dtypes
 
     types = {name: np.dtype(ml_dtypes.bfloat16) if one == "bfloat16" else np.dtype(one) for name, one in dtypes.items()}
@@ -124,11 +128,14 @@ def part_of(session: Session, dtypes: Mapping[str, str]) -> Part:
 
 
 Compose = Callable[[Mapping[str, Part], Facts, bool], Voice]
-"""Parts by name, facts, streaming attention -> the voice that a service computes."""
+"""A function (parts by name, facts, True for streaming attention) that returns the voice that will be served."""
 
 
 def serving_voice(parts: Mapping[str, Part], facts: Facts, streaming: bool) -> Voice:
-    """Return the voice of `cosybuild.runtime` around three parts with the same attention."""
+    """Return the voice of `cosybuild.runtime` for three parts.
+
+    `streaming` is True if front end and estimator have streaming attention, False for full attention.
+    """
     frontend, estimator, vocoder = (parts[name] for name in PARTS)
     if streaming:
         return Voice(None, None, vocoder, facts, streaming=Flow(frontend, estimator))
@@ -138,14 +145,14 @@ def serving_voice(parts: Mapping[str, Part], facts: Facts, streaming: bool) -> V
 def speak(
     parts: Mapping[str, Part], facts: Facts, given: Utterance, *, streaming: bool, compose: Compose = serving_voice
 ) -> Spoken:
-    """Compute one utterance with built parts, in the voice that `compose` makes.
+    """Compute one utterance with built parts.
 
     Args:
         parts: part -> callable.
         facts: the facts of the voice.
         given: the inputs.
-        streaming: True if the flow's parts have streaming attention.
-        compose: makes the voice; tests plant faults here.
+        streaming: True if front end and estimator have streaming attention.
+        compose: function that makes the voice from the parts; tests replace it to introduce faults.
     """
     heard: dict[str, Array] = {}
 
@@ -163,12 +170,12 @@ def speak(
 
 
 def open_graph(path: Path, settings: Any, *, emulated: bool, workdir: Path) -> Part:
-    """Open one ONNX graph as a part.
+    """Load one ONNX graph with ONNX Runtime, as a part of a voice.
 
     Args:
         path: the graph.
-        settings: the group `verify`, with provider and threads.
-        emulated: True to round every tensor to its storage type, for a type without kernels on the CPU (bfloat16).
+        settings: the settings of the group `verify`, with provider and threads.
+        emulated: True to emulate the storage types, for a type without kernels on the CPU (bfloat16).
         workdir: directory for the emulated graph.
     """
     from cosybuild.backends.onnxruntime_backend import load
