@@ -102,7 +102,7 @@ def _artifacts(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def value_text(value: Any) -> str:
-    """Return a value as YAML writes it: `null`, `false`, `""`, `[]`; a digest as its first twelve digits."""
+    """Return a value for people: a text as it is, a digest by its first 12 digits, anything else as JSON."""
     if isinstance(value, str) and value != "":
         return value[:12] if len(value) == 64 else value
     return figure.dumps(value, ensure_ascii=False)

@@ -1,1 +1,1 @@
-"""The store of results: entries, files, locks, remotes and garbage collection. It does not depend on any stage."""
+"""The store of results: its entries, files, locks, remote and garbage collection. It does not depend on any stage."""

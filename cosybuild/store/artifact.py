@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 Identity = tuple[int, int, int, int, int]
-"""Device, size in bytes, mtime and ctime in ns, and inode of a file."""
+"""The device, size in bytes, mtime in ns, ctime in ns, and inode of a file."""
 
 
 @dataclass(frozen=True)
@@ -15,13 +15,13 @@ class StoredFile:
     """One file of an artifact.
 
     Attributes:
-        name: the file's name, without a directory. Files of one artifact may refer to each other by
-            it (an ONNX graph names its external data), so they are always placed in one directory.
-        path: its present path.
-        digest: sha256 of the content, 64 hex digits.
-        size: bytes.
-        identity: for a source, the file's identity at the time when `digest` was computed; None for a file of the
-            store.
+        name: the file's name, without a directory. The files of an artifact are always placed in one directory, because
+            they may refer to each other by name: an ONNX graph names its external data.
+        path: the present path of the file.
+        digest: the sha256 of the content as 64 hexadecimal digits.
+        size: the size in bytes.
+        identity: for a source file of the user, its identity at the time when `digest` was computed; None for a file in
+            the store.
     """
 
     name: str
@@ -33,11 +33,11 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A named value of the build: one file, or a main file and its companions.
+    """A named input or output of a step: one file, or a main file and its companions.
 
     Attributes:
-        name: the slot it fills in the pipeline, e.g. `graph`, `weights`, `engine`.
-        files: the main file first.
+        name: the slot that the artifact fills, e.g. `graph`, `weights` or `engine`.
+        files: the files, the main file first.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Artifact:
 
     @property
     def path(self) -> Path:
-        """The main file."""
+        """The path of the main file."""
         return self.files[0].path
 
     @property
@@ -55,7 +55,7 @@ class Artifact:
 
     @property
     def digest(self) -> str:
-        """The sha256 of the content, or of the list of names and digests if there are several files."""
+        """The sha256 of the file's content; for several files, the sha256 of the list of their names and digests."""
         if len(self.files) == 1:
             return self.files[0].digest
         lines = sorted(f"{file.name} {file.digest}" for file in self.files)

@@ -1,4 +1,4 @@
-"""Re-hash the whole store and move damaged files to the quarantine."""
+"""The check of a whole store: read every file again and move damaged files to the quarantine."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ class Fault:
     """One damaged or missing file of the store.
 
     Attributes:
-        path: its path in the store.
-        what: the fault, a phrase that follows the path.
-        stages: the stages whose stored results it makes unusable; they are built again when they are needed.
-        moved_to: its path in the quarantine; None if it is missing or was not moved.
+        path: the path of the file in the store.
+        what: the fault, as a phrase that follows the path.
+        stages: the stages whose stored results the fault makes unusable. Their steps are built again when they are
+            needed.
+        moved_to: the path of the file in the quarantine; None if the file is missing or was not moved.
     """
 
     path: Path
@@ -32,7 +33,14 @@ class Fault:
 
 @dataclass(frozen=True)
 class Checkup:
-    """The outcome of `check`: numbers of entries and stored files, their size in bytes, and the faults."""
+    """The outcome of `check`.
+
+    Attributes:
+        entries: the number of entries.
+        objects: the number of stored files.
+        size: the size of all stored files in bytes.
+        faults: the damaged and missing files.
+    """
 
     entries: int
     objects: int
@@ -51,11 +59,11 @@ def check(
 
     Args:
         store: the store.
-        repair: move damaged files to the quarantine, so that they are built again when they are needed.
-            If False, they stay, and builds do not notice damage that left a file's times unchanged.
-        thorough: read every content, even if its digest is remembered. If False, check sizes and seals, as builds do,
-            and read only stored files without a seal.
-        on_object: called before each stored file is read.
+        repair: move damaged files to the quarantine, so that they are built again when they are needed. If False,
+            damaged files stay, and a build does not notice damage that left the times of a file unchanged.
+        thorough: read every file, even if its digest is in the digest cache. If False, check sizes and seals (see
+            `objects.seal_of`), as builds do, and read only files without a seal.
+        on_object: called with the path of each stored file before the file is read.
 
     Raises:
         StoreError: the store cannot be read, or a damaged file could not be moved.

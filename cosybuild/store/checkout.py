@@ -1,4 +1,4 @@
-"""Copy artifacts out of the store by reflink or copy, so that a write to the copy cannot damage the store."""
+"""Copies of artifacts outside the store, by reflink or copy, so that a write to the copy cannot damage the store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cosybuild.store.hash_cache import HashCache
 from cosybuild.system.files import convert_disk_errors
 
 FICLONE = 0x40049409
-"""The Linux ioctl that makes a file share another file's blocks; the blocks are copied when either file is written."""
+"""The Linux ioctl for reflinks: two files share their blocks, and a write to one of them copies its blocks first."""
 
 _PREFIX = ".cosybuild-"
 _LEFTOVER_SECONDS = 3600.0
@@ -29,7 +29,7 @@ _UNSUPPORTED = frozenset(
 
 
 class DamagedContent(Exception):
-    """The content of a stored file does not have the file's digest, although its times are unchanged.
+    """Raised if the content of a stored file does not have the file's digest, although its times are unchanged.
 
     Attributes:
         file: the stored file.
@@ -43,17 +43,17 @@ class DamagedContent(Exception):
 def copy_of(source: Path, target: Path) -> str:
     """Copy a stored file so that writes to the copy never reach the store.
 
-    A hard link would not protect the store: it is the same file, which its owner can write in spite of its mode.
+    A hard link is not used: it is the same file, and its owner could change the mode and write to it.
 
     Args:
-        source: a stored file.
+        source: the stored file.
         target: a path that does not exist.
 
     Returns:
         `reflink` or `copy`.
 
     Raises:
-        OSError: the copy failed; `target` may be there, incomplete.
+        OSError: the copy failed. An incomplete file may exist at `target`.
     """
     kind = "reflink" if _reflink(source, target) else "copy"
     if kind == "copy":
@@ -66,23 +66,24 @@ def copy_of(source: Path, target: Path) -> str:
 def checkout(
     artifact: Artifact, directory: Path, names: Mapping[str, str], digests: HashCache, *, thorough: bool = False
 ) -> tuple[Path, ...]:
-    """Place the files of an artifact in `directory`; keep a file that has the right content already.
+    """Place the files of an artifact in `directory`; keep a file that already has the right content.
 
-    Each placed file is read again to check it. Its digest is remembered, so the next command need not read it.
+    Each placed file is read again to check it. The digest cache then has its digest, so that the next command need not
+    read it.
 
     Args:
-        artifact: its files are in the store.
-        directory: made if it does not exist.
-        names: a file's own name -> the name to give it; others keep their own.
+        artifact: an artifact whose files are in the store.
+        directory: the directory; it is made if it does not exist.
+        names: name of a file -> name to give it. Files that are not in it keep their names.
         digests: the digest cache.
-        thorough: read existing files even if their digests are remembered.
+        thorough: read existing files even if the digest cache has their digests.
 
     Returns:
-        the paths of the placed files, in the order of the artifact's files.
+        The paths of the placed files, in the order of the artifact's files.
 
     Raises:
-        DamagedContent: a stored file's content does not have its digest; this file was not placed.
-        StoreError: a file could not be placed; each file is either unchanged or complete.
+        DamagedContent: the content of a stored file does not have its digest; this file was not placed.
+        StoreError: a file could not be placed. Each file in the directory is either unchanged or complete.
     """
     placed = []
     with convert_disk_errors("place artifacts in", directory, of_the_store=False):
@@ -122,7 +123,10 @@ def _reflink(source: Path, target: Path) -> bool:
 
 
 def _is_there(file: StoredFile, target: Path, digests: HashCache, *, thorough: bool) -> bool:
-    """Return True if the target has the file's content. The mtime is not sufficient, because a program can set it."""
+    """Return True if the target has the content of the file.
+
+    The mtime alone does not show this, because a program can set it.
+    """
     try:
         stat = target.lstat()
         if not S_ISREG(stat.st_mode) or stat.st_size != file.size:
@@ -133,7 +137,7 @@ def _is_there(file: StoredFile, target: Path, digests: HashCache, *, thorough: b
 
 
 def _sweep(directory: Path) -> None:
-    """Remove temporary files of a process that was killed while it placed files in this directory."""
+    """Remove temporary files that a killed process has left in this directory."""
     for path in directory.glob(f"{_PREFIX}*"):
         with suppress(OSError):
             # Do not use the mtime, because a complete copy has the mtime of the stored file.

@@ -1,4 +1,4 @@
-"""Entries of the store: the record of one finished step, written last and checked in every part when read."""
+"""Entries of the store: an entry is the record of one finished step. It is written last and checked when it is read."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from cosybuild.system.json_records import checksum_of, no_number
 from cosybuild.system.typed_json import from_json
 
 SIZE_LIMIT = 64 * 2**20
-"""The largest entry that is read, in bytes. Real entries are far smaller; a remote could send anything."""
+"""The largest entry that is read, in bytes. Real entries are far smaller, but a remote could send anything."""
 
 
 class DamagedEntry(ValueError):
-    """The bytes are not a valid entry; the message says why. Callers handle it; users never see it as an error."""
+    """Raised if bytes are not a valid entry. The message says why. Callers handle it; it is never shown as an error."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A finished step.
+    """The record of a finished step.
 
     Attributes:
-        key: the key of its ingredients.
+        key: the key of the step: the named parts that its result depends on.
         outputs: slot -> artifact; the files are in the store.
-        metrics: the stage's figures, plain JSON data.
+        metrics: the measurements of the stage, as plain JSON data.
         made: facts of the build: `at` (ISO time), `seconds`, `peak_bytes`, `host`, and `warnings` if there were any.
     """
 
@@ -50,7 +50,7 @@ class Entry:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The warnings for the user while the step was built; values that are not text are ignored."""
+        """The warnings that were given to the user while the step was built. Values that are not text are ignored."""
         found = self.made.get("warnings")
         return tuple(line for line in found if isinstance(line, str)) if isinstance(found, list | tuple) else ()
 
@@ -83,7 +83,7 @@ class _Body:
 
 @dataclass(frozen=True)
 class _Made:
-    """The facts of a build that are used in calculations of plans and reports, with their types."""
+    """The facts of a build that plans and reports calculate with, with their types."""
 
     at: str = ""
     seconds: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
@@ -101,7 +101,7 @@ def encode(entry: Entry) -> bytes:
     """Return the entry as JSON with a checksum of its content.
 
     Raises:
-        TypeError: `metrics` or `made` hold something other than plain data (a defect of the stage).
+        TypeError: `metrics` or `made` contain something other than plain data, which is a defect of the stage.
     """
     outputs = {
         slot: [{"name": file.name, "digest": file.digest, "size": file.size} for file in artifact.files]
@@ -121,15 +121,15 @@ def encode(entry: Entry) -> bytes:
 
 
 def decode(data: bytes, key_digest: str, locate: Callable[[str], Path]) -> Entry:
-    """Read what `encode` wrote and check every part of it.
+    """Read the bytes that `encode` returned, and check every field.
 
     Args:
-        data: the bytes, from a disk that may be damaged or a remote that is not trusted.
-        key_digest: the digest that the key must have, which is the entry's file name.
-        locate: returns the path of the content with a digest.
+        data: the bytes. They may come from a damaged disk or from a remote that is not trusted.
+        key_digest: the digest that the key must have. It is the name of the entry's file.
+        locate: a function from a digest to the path of the stored file.
 
     Raises:
-        DamagedEntry: a part is wrong; the message says which.
+        DamagedEntry: a field is wrong; the message says which.
     """
     try:
         document = json.loads(data, parse_constant=no_number)
@@ -152,10 +152,11 @@ def decode(data: bytes, key_digest: str, locate: Callable[[str], Path]) -> Entry
 
 
 def check_stage(stage: str) -> None:
-    """Refuse a stage name that cannot be the name of a directory in the store.
+    """Raise an error for a stage name that cannot be the name of a directory in the store.
 
     Raises:
-        ConfigurationError: it is not a plain file name; only a foreign record can contain such a name.
+        ConfigurationError: the name is not a plain file name. Only the record of another person can contain such a
+            name.
     """
     if (fault := fault_of(stage)) is not None:
         raise ConfigurationError(
@@ -165,7 +166,7 @@ def check_stage(stage: str) -> None:
 
 
 def is_digest(text: str) -> bool:
-    """Return True if `text` is a sha256 in lower-case hex."""
+    """Return True if `text` is a sha256 as 64 lower-case hexadecimal digits."""
     return len(text) == 64 and all(c in string.hexdigits[:16] for c in text)
 
 
@@ -176,7 +177,7 @@ def _artifact(slot: str, files: tuple[_File, ...], locate: Callable[[str], Path]
 
 
 def _check_stage_outputs(key: CacheKey, outputs: Mapping[str, Artifact]) -> None:
-    """Refuse outputs that the stage cannot have made: slots other than those in the key, or an empty file."""
+    """Raise an error for outputs that the stage cannot have made: slots that are not in the key, or an empty file."""
     made = key.parts.get("stage.makes")
     if made is None:
         return

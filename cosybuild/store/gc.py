@@ -1,4 +1,4 @@
-"""Garbage collection: remove entries that no run refers to, least recently used first, safely during builds."""
+"""Garbage collection: remove the least recently used entries that no run refers to, also while builds are running."""
 
 from __future__ import annotations
 
@@ -16,14 +16,25 @@ from cosybuild.store.store import Store
 from cosybuild.system.files import clock_of, convert_disk_errors
 
 GRACE_SECONDS = 3600.0
-"""The grace period. It begins this long before the present or, if builds are running, before the oldest of them began.
-Files that were written or used since then are kept, because they may belong to a build that has not yet published its
-entry or recorded its use."""
+"""The length of the grace period in seconds.
+
+The period begins this long before the present or, if builds are running, before the oldest of them began. Files that
+were written or used since then are kept. They may belong to a build that has not yet published its entry or recorded
+its use.
+"""
 
 
 @dataclass(frozen=True)
 class Removed:
-    """An entry that was removed, or would be without `dry_run`; `used` is in seconds since the epoch."""
+    """An entry that was removed, or would be removed without `dry_run`.
+
+    Attributes:
+        stage: the name of its stage.
+        key_digest: the digest of its key.
+        size: the size of its files in bytes.
+        used: the time of its last use, in seconds since the epoch.
+        why: the reason for the removal, as a phrase.
+    """
 
     stage: str
     key_digest: str
@@ -38,9 +49,9 @@ class Collected:
 
     Attributes:
         entries: the removed entries, least recently used first.
-        objects: the number of removed files; several entries may share one.
-        freed: bytes of these files and of the quarantine.
-        kept: bytes of the remaining files.
+        objects: the number of removed files. Several entries can refer to one file.
+        freed: the size of these files and of the removed files of the quarantine, in bytes.
+        kept: the size of the remaining files, in bytes.
     """
 
     entries: tuple[Removed, ...]
@@ -66,19 +77,19 @@ def collect(
     dry_run: bool = False,
     grace: float = GRACE_SECONDS,
 ) -> Collected:
-    """Remove entries, and the stored files that no entry refers to any more.
+    """Remove entries, and the stored files to which no remaining entry refers.
 
-    Without `older_than` and `max_bytes`, all entries are removed except those that `keep` names. Otherwise the
-    entries that were not used for `older_than` are removed, and then the least recently used entries until the
-    others fit into `max_bytes`.
+    Without `older_than` and `max_bytes`, remove all entries except those in `keep`. Otherwise, remove the entries that
+    were not used for `older_than`, and then the least recently used entries until the rest fits into `max_bytes`.
 
     Args:
         store: the store.
         keep: digests of keys and of stored files that runs refer to; they are never removed.
-        older_than: seconds since the last use.
-        max_bytes: limit on all stored files together. Files in `keep` or in their grace period may exceed it.
+        older_than: an age in seconds since the last use; None for no limit.
+        max_bytes: the limit on the size of all stored files together; None for no limit. Files in `keep` or in the
+            grace period may exceed it.
         dry_run: change nothing.
-        grace: seconds; see GRACE_SECONDS.
+        grace: the length of the grace period in seconds, see GRACE_SECONDS.
 
     Raises:
         StoreError: the store cannot be read or written.
@@ -116,7 +127,13 @@ def collect(
 
 
 class _Contents:
-    """The stored files: `loose` ones are used by no entry and are removed; the others have `size` bytes."""
+    """The stored files, with the number of entries that refer to each.
+
+    Attributes:
+        loose: the digests of the files to remove, to which no entry refers.
+        freed: the size of these files in bytes.
+        size: the size of all other files in bytes.
+    """
 
     def __init__(self, contents: dict[str, os.stat_result], keep: Collection[str], horizon: float) -> None:
         self._sizes = {digest: stat.st_size for digest, stat in contents.items()}
@@ -146,7 +163,7 @@ class _Contents:
 
 
 def _grace_start(store: Store, grace: float, dry_run: bool) -> tuple[float, float]:
-    """Return the cutoff after which a used result is kept, and the present time, both in seconds since the epoch."""
+    """Return the start of the grace period and the present time, both in seconds of the file system's clock."""
     if dry_run or not store.path.exists():
         now = time.time()
     else:
@@ -168,7 +185,7 @@ def _unlink(path: Path, horizon: float) -> bool:
 
 
 def _read(store: Store) -> list[_Candidate]:
-    """Return all entries, least recently used first; a damaged one refers to no stored files."""
+    """Return all entries, least recently used first. A damaged entry counts as one without files."""
     found = []
     for path in store.entry_paths():
         with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""The digest cache: sha256 of files, remembered by size, times and inode, so that large files are read once."""
+"""The digest cache: the sha256 of files, stored with their size, times and inode, so that a file is read only once."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ _HEAD = "cosybuild digests 1"
 _LIMIT = 4000
 
 Stamp = tuple[int, int, int, int]
-"""Size, mtime and ctime in ns, and inode. The device is left out: its number changes from mount to mount.
-Programs cannot set the ctime, so a write that restores the mtime is detected too."""
+"""The size, mtime in ns, ctime in ns, and inode of a file.
+
+The device is left out, because its number can change when the file system is mounted again. Programs cannot set the
+ctime, so a write that restores the mtime is detected too.
+"""
 
 
 def stamp_of(stat: os.stat_result) -> Stamp:
@@ -29,17 +32,17 @@ def stamp_of(stat: os.stat_result) -> Stamp:
 
 
 def identity_of(stat: os.stat_result) -> Identity:
-    """Return the identity of a file. If it is equal at two moments of a run, the file was not replaced or changed."""
+    """Return the identity of a file. If it is equal at two moments, the file was not replaced or changed in between."""
     return (stat.st_dev, *stamp_of(stat))
 
 
 class HashCache:
-    """A digest cache that all processes share through one small file.
+    """A digest cache in one small file that all processes share.
 
     Args:
-        path: the cache's file; it need not exist.
+        path: the file of the cache; it need not exist.
         scratch: a directory on the same file system for temporary files.
-        warn: called if the cache is damaged. It is then rebuilt by reading the files again.
+        warn: called if the cache is damaged. It is then made again by reading the files.
     """
 
     def __init__(self, path: Path, scratch: Path, warn: Callable[[str], None]) -> None:
@@ -51,20 +54,20 @@ class HashCache:
         self._damaged = False
 
     def digest(self, path: Path, *, thorough: bool = False) -> tuple[str, int]:
-        """Return sha256 and size of a file, see `observe`."""
+        """Return the sha256 and the size in bytes of a file; raise the same errors as `observe`."""
         digest, identity = self.observe(path, thorough=thorough)
         return digest, identity[1]
 
     def observe(self, path: Path, *, thorough: bool = False) -> tuple[str, Identity]:
-        """Return sha256 and identity of a file, which is read only if its stamp is not the remembered one.
+        """Return the sha256 and the identity of a file. The file is read only if its stamp is not the one in the cache.
 
         Args:
-            path: symbolic links are followed.
-            thorough: read the file even if its digest is remembered.
+            path: the file; symbolic links are followed.
+            thorough: read the file even if the cache has its digest.
 
         Raises:
             OSError: the file cannot be read.
-            StoreError: it changes while it is read.
+            StoreError: the file changes while it is read.
         """
         name = os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow links, whose targets are stamped anyway
         identity = identity_of(path.stat())
@@ -88,7 +91,7 @@ class HashCache:
         )
 
     def learn(self, path: Path, digest: str) -> None:
-        """Remember the digest of a file that was just read, if any later write is sure to change its stamp."""
+        """Store the digest of a file that was just read, if any later write to it is certain to change its stamp."""
         name = os.path.abspath(path)  # noqa: PTH100 - resolve() would follow links
         with suppress(OSError):
             stamp = stamp_of(path.stat())
@@ -96,12 +99,12 @@ class HashCache:
                 self._learned[name] = stamp, digest
 
     def forget(self, path: Path) -> None:
-        """Invalidate the remembered digest of a file that turned out to be wrong."""
+        """Invalidate the digest of a file whose content turned out to be different."""
         name = os.path.abspath(path)  # noqa: PTH100 - resolve() would follow links
         self._learned[name] = (0, 0, 0, 0), "0" * 64
 
     def flush(self) -> None:
-        """Write the new digests. If the cache cannot be written, the next run only takes longer."""
+        """Write the new digests to the file of the cache. Disk errors are ignored: the next run then takes longer."""
         if not self._learned:
             return
         known = self._load()
@@ -134,12 +137,15 @@ class HashCache:
 
 
 def _settle(stamp: Stamp) -> bool:
-    """Wait until any later change is sure to alter the stamp; return False if the ctime is in the future.
+    """Wait until any later change of a file is certain to alter its stamp.
 
-    A file that is written twice within one tick of the file system's clock keeps its ctime, and a digest
-    remembered between the two writes would stay wrong (git calls this racily clean). So reading begins
-    only when the tick of the last change is over: ticks last up to 10 ms, and up to 2 s on file systems
-    that keep whole seconds.
+    A file that is written twice within one tick of the file system's clock keeps its ctime. A digest that was computed
+    between the two writes would then stay in the cache (git calls such a file racily clean). So a file is read only
+    after the tick of its last change is over. A tick lasts up to 10 ms, and up to 2 s on file systems that keep whole
+    seconds.
+
+    Returns:
+        False if the ctime is in the future, so that waiting does not help; else True.
     """
     ctime = stamp[2]
     tick = 2_000_000_000 if ctime % 1_000_000_000 == 0 else 50_000_000

@@ -1,4 +1,4 @@
-"""An overview of a store's content, for people."""
+"""The inventory of a store: its results and sizes, for `store ls` and `doctor`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cosybuild.system.files import convert_disk_errors
 
 @dataclass(frozen=True)
 class Row:
-    """One stored result; `used` is the time of its last use in seconds since the epoch."""
+    """One stored result, and the time of its last use in seconds since the epoch."""
 
     entry: Entry
     used: float
@@ -25,10 +25,10 @@ class Inventory:
 
     Attributes:
         rows: the complete results, most recently used first.
-        contents: the number of stored files; equal results share them.
-        size: bytes of the stored files.
-        quarantined: bytes of damaged files in the quarantine.
-        working: bytes in working directories, of running builds and of builds that died.
+        contents: the number of stored files. Several results can refer to one file.
+        size: the size of the stored files in bytes.
+        quarantined: the size of the damaged files in the quarantine, in bytes.
+        working: the size of the working directories of running and of killed builds, in bytes.
     """
 
     rows: tuple[Row, ...]
@@ -39,10 +39,10 @@ class Inventory:
 
 
 def take_inventory(store: Store) -> Inventory:
-    """List a store; read only its entries, not its files.
+    """List the content of a store. Read its entries, but not its stored files.
 
     Raises:
-        StoreError: it cannot be read.
+        StoreError: the store cannot be read.
     """
     with convert_disk_errors("list the store", store.path):
         rows = []

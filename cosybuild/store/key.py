@@ -1,4 +1,4 @@
-"""Cache keys of named parts, so that two keys can be compared and a rebuild can be explained."""
+"""Cache keys made of named parts. The parts in which two keys differ are the reasons of a rebuild."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DIGEST = re.compile(r'"?([0-9a-f]{32}|[0-9a-f]{64})"?')
 
 @dataclass(frozen=True)
 class Reason:
-    """One named ingredient that differs, e.g. `settings.opset: 17 -> 18`."""
+    """One named part in which two keys differ, e.g. `settings.opset: 17 -> 18`."""
 
     part: str
     old: str
@@ -33,12 +33,12 @@ class Reason:
 
 @dataclass(frozen=True)
 class CacheKey:
-    """The ingredients that a stage's result depends on.
+    """Everything that the result of a step depends on.
 
     Attributes:
         stage: the stage's name, e.g. `export`.
-        parts: ingredient -> value as text. Names are dotted paths that begin with `stage.`,
-            `settings.`, `input.` or `environment.`.
+        parts: name of a part -> its value as text. Names are dotted paths that begin with `stage.`, `settings.`,
+            `input.` or `environment.`.
     """
 
     stage: str
@@ -46,12 +46,12 @@ class CacheKey:
 
     @property
     def digest(self) -> str:
-        """The sha256 of the stage's name and the parts, independent of the parts' order."""
+        """The sha256 of the stage's name and the parts. The order of the parts does not matter."""
         text = json.dumps([self.stage, sorted(self.parts.items())], ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def diff(self, old: CacheKey) -> tuple[Reason, ...]:
-        """Return the parts that differ from those of `old`, in the order of their names."""
+        """Return the parts that differ from those of the key `old`, sorted by name."""
         names = sorted(set(self.parts) | set(old.parts))
         pairs = ((n, old.parts.get(n, ABSENT), self.parts.get(n, ABSENT)) for n in names)
         return tuple(Reason(name, was, now) for name, was, now in pairs if was != now)
@@ -60,12 +60,17 @@ class CacheKey:
 def flatten(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
     """Yield `(dotted name, text)` for every leaf of a tree of mappings, sequences and scalars.
 
-    Different trees give different pairs. An empty mapping or sequence is a leaf of its own. Text is quoted, so
-    that the string "1" differs from the number 1. A dot or bracket in a name is escaped, so that `{"a[0]": 1}`
-    differs from `{"a": [1]}`. A list and a tuple with the same items are equal.
+    Different trees give different pairs. An empty mapping or sequence is a leaf. Text is quoted, so that the string "1"
+    differs from the number 1. A dot or bracket in a name is escaped, so that `{"a[0]": 1}` differs from `{"a": [1]}`.
+    Only a list and a tuple with the same items give the same pairs.
+
+    Args:
+        prefix: the beginning of every name.
+        value: the tree.
 
     Raises:
-        TypeError: a leaf is none of str, bool, int, float, None, or a name is not a str (a defect of the stage).
+        TypeError: a leaf is none of str, bool, int, float and None, or a name is not a str. Both are defects of the
+            stage.
     """
     if isinstance(value, Mapping) and value:
         for name in value:

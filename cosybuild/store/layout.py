@@ -6,7 +6,7 @@ entries/<stage>/<key>.json     entries of finished steps; written last, so an en
 tmp/<name>-<token>/            working directories and unfinished files
 locks/<key>/<token>            the record of the process that builds this key
 quarantine/                    damaged entries and stored files
-traces/<target>.json           the ingredients of a user's module when last traced; may be deleted at any time
+traces/<target>.json           the files that a user's module depends on (its last trace); may be deleted at any time
 digests                        the digest cache; may be deleted at any time
 """
 
@@ -23,14 +23,14 @@ VERSION = 1
 
 
 class Layout:
-    """The paths of one store. The constructor reads VERSION and writes nothing.
+    """The paths in the directory of one store. The constructor reads VERSION and writes nothing.
 
     Args:
         path: the store's directory; it need not exist.
-        warn: called if VERSION is damaged; the file is written again with the next result.
+        warn: called if VERSION is damaged. The file is written again when the next result is stored.
 
     Raises:
-        StoreError: the directory is a store of a newer layout, or cannot be read.
+        StoreError: the directory is a store of another layout version, or cannot be read.
     """
 
     def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
@@ -45,10 +45,10 @@ class Layout:
         self._is_marked = self._read(warn)
 
     def prepare(self) -> None:
-        """Write VERSION, if it is missing or damaged, before anything else is written to the store.
+        """Write VERSION if it is missing or damaged. Call this before anything else is written to the store.
 
         Raises:
-            StoreError: it cannot be written.
+            StoreError: VERSION cannot be written.
         """
         if self._is_marked:
             return

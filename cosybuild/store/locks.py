@@ -27,12 +27,12 @@ _HELD = frozenset({errno.EEXIST, errno.ENOTEMPTY})
 
 
 class Lock:
-    """An exclusive lock on one name.
+    """An exclusive lock on one name, among all processes and hosts that share the directory.
 
     Args:
-        path: the lock's directory.
+        path: the directory that represents the lock.
         scratch: a directory on the same file system, in which the lock is prepared.
-        heart: the heartbeat, which keeps the record's mtime recent.
+        heart: the heartbeat, which keeps the mtime of the lock's record recent.
     """
 
     def __init__(self, path: Path, scratch: Path, heart: Heartbeat) -> None:
@@ -42,12 +42,12 @@ class Lock:
         self._record: Path | None = None
 
     def acquire(self, what: str, wait_seconds: float, on_wait: Callable[[str], None]) -> None:
-        """Take the lock; wait while a living process holds it.
+        """Take the lock. Wait while a living process holds it, and break it if its owner is dead.
 
         Args:
             what: the thing that the owner builds, for the error message.
-            wait_seconds: the longest wait.
-            on_wait: called with the owner's name, once for each owner that is waited for.
+            wait_seconds: the longest wait in seconds.
+            on_wait: called with the name of each owner for which this process waits, once for each owner.
 
         Raises:
             StoreError: the lock is still held after `wait_seconds`, or the disk reports an error.
@@ -74,11 +74,11 @@ class Lock:
 
     @property
     def is_lost(self) -> bool:
-        """True if this process no longer holds the lock, e.g. because another process assumed it dead and broke it."""
+        """True if this process does not hold the lock, e.g. because another process broke the lock."""
         return self._record is None or not self._record.exists()
 
     def release(self) -> None:
-        """Release the lock; a lock that another process holds by now is not touched."""
+        """Release the lock. If another process has taken it in the meantime, leave it as it is."""
         if self._record is None:
             return
         self._heart.remove(self._record)
@@ -119,7 +119,11 @@ class Lock:
         return True
 
     def _look(self, watches: dict[str, Watch], on_wait: Callable[[str], None]) -> str | None:
-        """Return the living owner's name; None if the lock is free, or was broken because its owner is dead."""
+        """Look at the lock and break it if its owner is dead.
+
+        Returns:
+            The name of the living owner; None if the lock is free or was broken.
+        """
         try:
             records = list(self._path.iterdir())
         except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""The search for the stored key that is most similar to another one, which gives the reasons of a rebuild."""
+"""The search for the stored key that is most similar to a new one; the differences are the reasons of a rebuild."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from cosybuild.store.key import CacheKey
 from cosybuild.store.layout import Layout
 
 _COMPARED = 256
-"""The number of newest entries of a stage that are compared."""
+"""The largest number of entries of a stage that are compared, the newest first."""
 
 
 def nearest_key(key: CacheKey, layout: Layout, locate: Callable[[str], Path]) -> CacheKey | None:
-    """Return the stored key of the same stage that differs in the fewest parts; of several, the one used last.
+    """Return the stored key of the same stage that differs from `key` in the fewest parts.
+
+    Of several such keys, return the one that was used last; None if the stage has no entry.
 
     Args:
-        locate: (sha256) -> path of a stored content.
+        key: the new key.
+        layout: the paths of the store.
+        locate: a function from a digest to the path of the stored file.
     """
     best: tuple[int, CacheKey] | None = None
     for path in _newest(layout.entries / key.stage):

@@ -1,4 +1,4 @@
-"""The stored files, named by their digests. The mtime of each carries a mark, the seal, which a later write removes."""
+"""The stored files, each named by its digest. The mtime of each file carries a seal, which shows a later write."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from cosybuild.system.files import make_directory, sync_directory
 
 
 def seal_of(digest: str) -> int:
-    """Return the seal: the fraction of a second, in ns, that the mtime of a file with this content gets.
+    """Return the seal of a content: the fraction of a second, in ns, that the mtime of a file with this content gets.
 
-    An ordinary write sets the mtime to the time of the write, which has this fraction once in ten million writes. So
-    a file whose mtime carries the seal has not been written since it was sealed. This holds on every host, and after
-    the store was moved or copied with its times. The seal is a multiple of 100 ns because some network file systems
-    keep no finer times.
+    An ordinary write sets the mtime to the time of the write. That time has the same fraction only once in ten million
+    writes. So a file whose mtime carries the seal has not been written since it was sealed. This holds on every host,
+    and after the store was moved or copied with its times. The seal is a multiple of 100 ns because some network file
+    systems keep no finer times.
     """
     return int(digest[:12], 16) % 9_999_999 * 100 + 100
 
@@ -32,12 +32,12 @@ def is_sealed(stat: os.stat_result, digest: str) -> bool:
 
 
 class Objects:
-    """The directory of stored files, each named by the digest of its content, e.g. `ab/abcdef...`.
+    """The directory of stored files. Each file is named by the digest of its content, e.g. `ab/abcdef...`.
 
     Args:
         path: the directory.
-        quarantine: the directory for damaged files; a build never deletes them.
-        digests: the digest cache, for files without a seal, such as copies that did not keep the times.
+        quarantine: the directory for damaged files; a build never deletes these.
+        digests: the digest cache. It is used for files without a seal, such as copies that did not keep the times.
     """
 
     def __init__(self, path: Path, quarantine: Path, digests: HashCache) -> None:
@@ -50,7 +50,7 @@ class Objects:
         return self.path / digest[:2] / digest
 
     def __iter__(self) -> Iterator[tuple[str, os.stat_result]]:
-        """Yield digest and stat of every stored file."""
+        """Yield the digest and the stat of every stored file."""
         with suppress(FileNotFoundError):
             for shelf in sorted(os.scandir(self.path), key=lambda entry: entry.name):
                 if not shelf.is_dir(follow_symlinks=False):
@@ -61,12 +61,12 @@ class Objects:
                             yield entry.name, entry.stat(follow_symlinks=False)
 
     def fault(self, digest: str, size: int | None = None, *, thorough: bool = False) -> str | None:
-        """Describe the fault of a stored file in a phrase; return None if it has none.
+        """Return the fault of a stored file as a phrase, such as `is missing`; None if the file is intact.
 
         Args:
             digest: the digest of the file.
-            size: the expected size in bytes; None if unknown.
-            thorough: read the file even if its seal is intact, which detects damage that left the times unchanged.
+            size: the expected size in bytes; None if it is not known.
+            thorough: read the file even if its seal is intact. This detects damage that left the times unchanged.
         """
         path = self.locate(digest)
         try:
@@ -85,17 +85,17 @@ class Objects:
         return None if found == digest else f"has other content (sha256 {found[:12]}…)"
 
     def put(self, file: Path, digest: str) -> Path:
-        """Move a finished file into the store and seal it; an existing file with this digest is replaced.
+        """Move a finished file into the store and seal it. Replace an existing file with this digest.
 
-        The existing file is not compared: the new content has just been read, and replacing the file repairs
-        damage that left its times unchanged.
+        The existing file may be damaged with its times unchanged. As the content of the new file was just read,
+        replacing repairs such damage.
 
         Args:
-            file: a regular file on the same file system that nothing else refers to.
+            file: a regular file on the same file system, which no other path or process refers to.
             digest: its sha256.
 
         Returns:
-            its path in the store.
+            The path of the file in the store.
 
         Raises:
             OSError: the file could not be moved; the store is unchanged.
@@ -116,7 +116,7 @@ class Objects:
         return target
 
     def remove(self, digest: str, horizon: float) -> None:
-        """Delete a file unless it was stored (again) at or after `horizon`, in seconds of the file system's clock.
+        """Delete a stored file, unless it was stored at or after `horizon`, in seconds of the file system's clock.
 
         Raises:
             OSError: the file could not be deleted.
@@ -128,7 +128,15 @@ class Objects:
                 path.unlink()
 
     def set_aside(self, digest: str, size: int | None, *, thorough: bool) -> Path | None:
-        """Move a stored file to the quarantine if it is damaged; return the new path, or None if it was not moved.
+        """Move a stored file to the quarantine if it is damaged.
+
+        Args:
+            digest: the digest of the file.
+            size: the expected size in bytes; None if it is not known.
+            thorough: read the file even if its seal is intact.
+
+        Returns:
+            The new path; None if the file was not moved.
 
         Raises:
             OSError: the file could not be moved.

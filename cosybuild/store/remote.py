@@ -1,4 +1,4 @@
-"""The remote store, reached through fsspec. Entries and files from it are untrusted and checked on arrival."""
+"""The remote store, reached through fsspec. Nothing from it is trusted: entries and files are checked on arrival."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ _FAILURES = (
 
 
 class Remote:
-    """A directory or bucket at an fsspec URL. Nothing is imported or connected to before the first use.
+    """A directory or bucket at an fsspec URL. It is not opened before its first use, and nothing is imported before.
 
-    After the first failure to reach it, one warning is given and the remote is not used again in this process.
+    After the first failure to reach it, one warning is given, and this process does not use the remote again.
 
     Args:
-        url: e.g. `s3://bucket/prefix`, `gs://bucket/prefix`, `file:///mnt/team/store`.
-        options: passed to fsspec, e.g. `endpoint_url`; `true` and `false` become booleans.
-        push: if False, `upload` uploads nothing.
+        url: the URL, e.g. `s3://bucket/prefix`, `gs://bucket/prefix` or `file:///mnt/team/store`.
+        options: options for fsspec, e.g. `endpoint_url`. The values `true` and `false` become booleans.
+        push: if False, `upload` does nothing.
     """
 
     def __init__(self, url: str, options: Mapping[str, str] | None = None, *, push: bool = True) -> None:
@@ -68,17 +68,17 @@ class Remote:
         self._damaged: set[str] = set()
 
     def fetch(self, key: CacheKey, into: Path, objects: Objects, warn: Callable[[str], None]) -> Entry | None:
-        """Download the entry of `key`, and the files of the entry that `objects` lacks.
+        """Download the entry of `key`, and those of its files that the local store lacks.
 
         Args:
             key: the key of the entry.
-            into: an empty directory; each file is written there under its digest.
+            into: an empty directory; each downloaded file gets its digest as name there.
             objects: the files of the local store.
             warn: called with the reason if the remote fails or its data are damaged.
 
         Returns:
-            the entry, with all its files in `objects` or in `into`; None if the entry or one of its files is missing or
-            damaged in the remote.
+            The entry, each of whose files is in `objects` or in `into`. None if the remote cannot be reached, or if the
+                entry or one of its files is missing or damaged there.
 
         Raises:
             MissingRequirement: the package for this kind of URL is not installed.
@@ -106,7 +106,11 @@ class Remote:
         return entry
 
     def upload(self, entry: Entry, warn: Callable[[str], None]) -> None:
-        """Upload the missing files of an entry and, last, the entry itself.
+        """Upload the files of an entry that the remote lacks and, last, the entry itself.
+
+        Args:
+            entry: an entry of the local store.
+            warn: called with the reason if the remote fails.
 
         Raises:
             MissingRequirement: the package for this kind of URL is not installed.
@@ -187,7 +191,7 @@ class Remote:
         return False
 
     def _is_file(self, files: Any, name: str) -> bool:
-        """Return True if a name is that of a regular file. Object stores contain nothing else."""
+        """Return True if a regular file has this name. In an object store, every name is that of a regular file."""
         return _protocol(self.url) in _ATOMIC or within(PATIENCE_SECONDS, files.info, name)["type"] == "file"
 
     def _upload(self, files: Any, name: str, content: Path | bytes) -> None:

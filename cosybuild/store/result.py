@@ -10,13 +10,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class StageResult:
-    """The result of running a stage.
+    """The files and metrics that one run of a stage has made.
 
     Attributes:
-        outputs: slot -> the files written in the working directory, the main one first.
-        metrics: plain JSON data for the report; stored with the artifacts, so that a cached step
-            has its figures too.
-        subprocess_bytes: the largest peak memory of a subprocess that the stage ran.
+        outputs: slot -> the files in the working directory, the main file first.
+        metrics: measurements for the report, as plain JSON data. They are stored with the artifacts, so that a cached
+            step has them too.
+        subprocess_bytes: the largest peak memory, in bytes, of a subprocess that the stage ran; 0 for none.
     """
 
     outputs: Mapping[str, Sequence[Path]]

@@ -1,4 +1,4 @@
-"""The content-addressed store of results of steps. An entry appears only when all its files are complete."""
+"""The store of the results of steps, addressed by content. An entry appears only when all its files are complete."""
 
 from __future__ import annotations
 
@@ -34,17 +34,18 @@ _log = logging.getLogger("cosybuild").warning
 
 
 class Store:
-    """A directory with the results of finished steps, optionally with a remote store as a second level.
+    """A directory with the results of finished steps, and optionally a remote store from which results are pulled.
 
-    Finding and planning write nothing; `flush` writes new digests and uses, if the disk permits it.
+    Finding and planning write nothing. `flush` writes new digests and uses, if the disk permits it.
 
     Args:
         path: the directory; it is made at the first write.
-        remote: the remote store.
-        verify: read and check every stored file that is used, not just its size and seal.
-        wait_seconds: the longest time that `building` waits for another process.
-        warn: called with a message about anything damaged, lost or out of reach.
-        judge: (stage, metrics, made) -> fault of an entry's figures, as a phrase, or None; a fault counts as damage.
+        remote: the remote store; None for none.
+        verify: read and check every stored file that is used, not only its size and seal.
+        wait_seconds: the longest time, in seconds, that `building` waits for another process.
+        warn: called with a message if anything is damaged, lost or out of reach.
+        judge: a function from the stage, `metrics` and `made` of an entry to a fault of them, as a phrase, or None. An
+            entry with a fault counts as damaged.
 
     Raises:
         StoreError: the directory belongs to a newer version, or cannot be read.
@@ -83,15 +84,16 @@ class Store:
         """Return the path of the entry of a key; the file need not exist.
 
         Raises:
-            ConfigurationError: the stage, which may come from another machine, is not a plain name.
+            ConfigurationError: the stage is not a plain file name. It may come from a record of another machine.
         """
         check_stage(stage)
         return self.layout.entries / stage / f"{key_digest}.json"
 
     def find(self, key: CacheKey) -> Entry | None:
-        """Return the entry of this key; None if there is none or a part of it is damaged.
+        """Return the entry of this key; None if there is none, or if the entry or one of its files is damaged.
 
-        Damage is reported in a warning and by `damage`; damaged files are moved aside when the step is rebuilt.
+        Damage is reported in a warning and by `damage`. Damaged files are moved to the quarantine when the step is
+        built again.
         """
         digest = key.digest
         path = self.entry_path(key.stage, digest)
@@ -110,7 +112,7 @@ class Store:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Prevent `gc`, on any host, from removing entries that this process uses or makes, until the block ends.
+        """Protect the entries that this process uses or makes from `gc` on any host, until the `with` block ends.
 
         If the store cannot be written, nothing is protected.
         """
@@ -123,15 +125,18 @@ class Store:
                 yield
 
     def damage(self, key: CacheKey) -> str | None:
-        """Return the damage that `find` found for this key, as a phrase, or None."""
+        """Return the damage that `find` has found for this key, as a phrase; None if it found none."""
         return self._damage.get(key.digest)
 
     def nearest(self, key: CacheKey) -> CacheKey | None:
-        """Return the stored key that is most similar to `key` (see `store.nearest`), or None."""
+        """Return the stored key that is most similar to `key` (see `store.nearest`); None if its stage has no entry."""
         return nearest_key(key, self.layout, self.objects.locate)
 
     def pull(self, key: CacheKey) -> Entry | None:
-        """Fetch the entry of this key and its files from the remote; return None if it cannot provide them.
+        """Fetch the entry of this key and its files from the remote.
+
+        Returns:
+            The entry; None if there is no remote, or if it cannot provide the entry.
 
         Raises:
             StoreError: the fetched files could not be written here.
@@ -151,7 +156,7 @@ class Store:
         return self.find(key)
 
     def push(self, entry: Entry) -> None:
-        """Upload an entry to the remote; if it cannot be reached, warn."""
+        """Upload an entry to the remote, if there is one. If the remote cannot be reached, give a warning."""
         if self.remote is not None:
             self.remote.upload(entry, self.warn)
 
@@ -159,19 +164,20 @@ class Store:
     def building(self, key: CacheKey, *, on_wait: Callable[[str], None] = lambda owner: None) -> Iterator[None]:
         """Hold the exclusive lock to build `key`, among all hosts that share this directory.
 
-        The caller must look for the key again in the `with` block: another process may have built it meanwhile.
+        In the `with` block, the caller must look for the entry again, because another process may have built it while
+        this one waited.
 
         Args:
             key: the key to build.
-            on_wait: called with the name of each process that is waited for.
+            on_wait: called with the name of each process for which this one waits.
 
         Raises:
-            StoreError: a living process still builds it after `wait_seconds`, or the store cannot be written.
+            StoreError: a living process still builds the key after `wait_seconds`, or the store cannot be written.
         """
         self.layout.prepare()
         self.workdirs.sweep()
-        # Note the uses before the build, which may take longer than gc's grace period, because found entries are its
-        # inputs.
+        # The entries that were found are inputs of the build. Note their uses now, because the build may take longer
+        # than gc's grace period.
         self._uses.note()
         lock = Lock(self.layout.locks / key.digest, self.layout.tmp, self._heart)
         lock.acquire(f"'{key.stage}'", self.wait_seconds, on_wait)
@@ -198,8 +204,13 @@ class Store:
     def publish(self, key: CacheKey, result: StageResult, made: Mapping[str, Any]) -> Entry:
         """Add a result to the store: first its files, each atomically, and last the entry.
 
-        Files in a working directory of this store are moved, others are copied. Publishing a key twice
-        is harmless: the owner of its lock replaces the entry; any other process keeps an existing one.
+        Files in a working directory of this store are moved, others are copied. A key may be published twice: the
+        process that holds the lock of the key replaces the entry, and any other process keeps an existing entry.
+
+        Args:
+            key: the key of the step.
+            result: the files and metrics.
+            made: facts of the build, see `Entry.made`.
 
         Raises:
             StoreError: a write failed; no entry was made.
@@ -223,7 +234,11 @@ class Store:
         return decode(data, key.digest, self.objects.locate)
 
     def source(self, slot: str, *paths: Path) -> Artifact:
-        """Return an artifact of files outside the store, the main one first.
+        """Return an artifact whose files stay outside the store.
+
+        Args:
+            slot: the slot that the artifact fills.
+            paths: the files, the main file first.
 
         Raises:
             StoreError: a file is missing, cannot be read, or changes while it is read.
@@ -241,7 +256,7 @@ class Store:
         return Artifact(slot, tuple(files))
 
     def checkout(self, artifact: Artifact, directory: Path, names: Mapping[str, str] | None = None) -> tuple[Path, ...]:
-        """Place the files of an artifact in a directory (see `store.checkout`).
+        """Place the files of an artifact in a directory and return their paths (see `store.checkout`).
 
         Raises:
             StoreError: a file could not be placed, or a stored file was damaged and has been moved to the quarantine.
@@ -257,16 +272,17 @@ class Store:
             ) from error
 
     def fault(self, file: StoredFile, *, known: bool = False) -> str | None:
-        """Describe the fault of a stored file in a phrase; return None if it has none.
+        """Return the fault of a stored file as a phrase; None if the file is intact.
 
-        The file is read even if its seal is intact. Damaged files are moved to the quarantine, so that
-        `find` no longer returns entries that refer to them.
+        The file is read even if its seal is intact. A damaged file is moved to the quarantine, so that `find` no longer
+        returns entries that refer to it.
 
         Args:
-            known: the content was read before; check only size and seal.
+            file: the stored file. A file outside the store has no fault.
+            known: the content was read before, so check only the size and the seal.
 
         Raises:
-            StoreError: a damaged content cannot be moved.
+            StoreError: a damaged file cannot be moved.
         """
         if file.path != self.objects.locate(file.digest):
             return None  # it was never published
@@ -277,12 +293,12 @@ class Store:
         return fault
 
     def flush(self) -> None:
-        """Write the digest cache, and note for `gc` which entries were used; disk errors are ignored."""
+        """Write the digest cache, and record for `gc` which entries were used. Disk errors are ignored."""
         self.digests.flush()
         self._uses.note()
 
     def entries(self) -> Iterator[Entry]:
-        """Yield every complete entry, ordered by stage and key; damaged ones are left out."""
+        """Yield every complete entry, ordered by stage and key. Damaged entries are left out."""
         for path in self.entry_paths():
             entry, fault = self._look(path, path.stem, thorough=False)
             if entry is not None and fault is None:
@@ -293,7 +309,10 @@ class Store:
         yield from sorted(self.layout.entries.glob("*/*.json"))
 
     def _look(self, path: Path, key_digest: str, *, thorough: bool) -> tuple[Entry | None, str | None]:
-        """Return the entry (None if missing or damaged) and the fault of it or of its files (None if intact)."""
+        """Return an entry and its fault. The entry is None if it is missing or damaged.
+
+        The fault is a phrase on the entry or one of its files; None if both are intact, or if there is no entry.
+        """
         try:
             entry = decode(path.read_bytes(), key_digest, self.objects.locate)
         except FileNotFoundError:
@@ -306,7 +325,7 @@ class Store:
         return entry, None
 
     def _set_damaged_aside(self, key: CacheKey) -> None:
-        """Move the damaged entry or stored files of this key to the quarantine, so that nothing uses them."""
+        """Move the damaged entry, or the damaged stored files, of this key to the quarantine."""
         if key.digest not in self._damage:
             return
         path = self.entry_path(key.stage, key.digest)
@@ -323,7 +342,7 @@ class Store:
                     self.objects.set_aside(file.digest, file.size, thorough=self.verify)
 
     def _keep(self, path: Path) -> StoredFile:
-        """Move a finished file into the store; copy it if it is outside the working directories or has hard links."""
+        """Move a finished file into the store. Copy it if it is outside the working directories or has hard links."""
         if (fault := fault_of(path.name)) is not None:
             raise ConfigurationError(
                 f"A step made a file with the name {path.name!a}, and that name {fault}.",

@@ -1,4 +1,4 @@
-"""Notes in the store about the entries that a process uses, so that `gc` keeps them."""
+"""The record of the entries that a process uses, kept in the mtimes of the entries' files, so that `gc` keeps them."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 USE_SECONDS = 600.0
-"""A use is noted only if the last note is older than this, so that a build of hits usually writes no note."""
+"""The smallest age, in seconds, of the recorded use of an entry at which a new use is recorded.
+
+So a build that finds all its results usually writes nothing.
+"""
 
 
 class Uses:
-    """The entries that this process used. The mtime of an entry's file is its last use."""
+    """The entries that this process used. The mtime of an entry's file is the time of its last use."""
 
     def __init__(self) -> None:
         self._entries: set[Path] = set()
         self._at_once = False
 
     def add(self, entry: Path) -> None:
-        """Record the use of an entry; within `at_once`, note it immediately."""
+        """Remember the use of an entry. Within `at_once`, write it to the file's mtime immediately."""
         self._entries.add(entry)
         if self._at_once:
             _note(entry)
 
     def note(self) -> None:
-        """Note all uses whose last note is older than USE_SECONDS; disk errors are ignored."""
+        """Write all remembered uses whose recorded use is older than USE_SECONDS; disk errors are ignored."""
         for entry in self._entries:
             with suppress(OSError):
                 # The file system's clock may differ from ours by minutes; the comparison only saves writes.
@@ -35,7 +38,7 @@ class Uses:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Note all earlier uses at once, and until the `with` block ends every further use as it happens."""
+        """Write all remembered uses now, and every further use as it happens until the `with` block ends."""
         for entry in self._entries:
             _note(entry)
         self._at_once = True

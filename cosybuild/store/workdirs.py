@@ -1,4 +1,4 @@
-"""Working directories, removed when the process that uses them ends, or swept later if it was killed."""
+"""Working directories, which are removed when their processes are done with them, or later if a process was killed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from cosybuild.system.modes import share
 from cosybuild.system.owner import Heartbeat, Owner, read_owner
 
 LEFTOVER_SECONDS = 3600.0
-"""A directory whose process cannot be checked is removed if its record was not touched for this time."""
+"""An age in seconds. If a process cannot be checked, its directory is removed once its record is older than this."""
 
 
 class Workdirs:
-    """The working directories in `<store>/tmp`, on the store's file system.
+    """The working directories in `<store>/tmp`, on the file system of the store.
 
     Args:
         path: the directory in which they are made.
-        heart: the heartbeat, which keeps the mtimes of their records recent.
+        heart: the heartbeat, which keeps the mtimes of the directories' records recent.
     """
 
     def __init__(self, path: Path, heart: Heartbeat) -> None:
@@ -32,10 +32,13 @@ class Workdirs:
 
     @contextmanager
     def new(self, name: str) -> Iterator[Path]:
-        """Make a fresh empty directory and remove it after the `with` block.
+        """Make a fresh empty directory, yield it, and remove it after the `with` block.
+
+        Args:
+            name: the beginning of the directory's name.
 
         Raises:
-            StoreError: the directory cannot be made, or the block filled the disk.
+            StoreError: the directory cannot be made, or the disk became full within the block.
         """
         self.sweep()
         owner = Owner.of_this_process()
@@ -70,7 +73,11 @@ class Workdirs:
             shutil.rmtree(home, ignore_errors=True)
 
     def sweep(self, *, always: bool = False) -> None:
-        """Remove the directories of dead processes, once in each process; ignore those that cannot be removed."""
+        """Remove the directories of dead processes. Ignore directories that cannot be removed.
+
+        Args:
+            always: sweep even if this object has done it before; by default, later calls do nothing.
+        """
         if self._swept and not always:
             return
         self._swept = True
@@ -109,7 +116,7 @@ def _is_left_over(entry: Path, now: float) -> bool:
 
 
 def _lies_elsewhere(error: OSError, store: Path) -> bool:
-    """Return True if an error names a file outside the store, such as the record of a run on another disk."""
+    """Return True if the error names a file outside the store, such as the report of a run on another disk."""
     if error.filename is None:
         return False
     return not Path(os.fsdecode(error.filename)).absolute().is_relative_to(store.absolute())
