@@ -9,19 +9,21 @@ from cosybuild.models.subject import Subject
 from cosybuild.models.variant import CACHED
 
 _LONGEST_STEM = 128
-"""The largest number of bytes in the stem of an artifact's name; precision, kind and suffixes follow the stem."""
+"""The largest number of bytes of the stem, which is the first part of an artifact's file name."""
 
 
 def artifact_name(subject: Subject, precision: str = "fp32", suffix: str = ".onnx", dynamic_batch: bool = False) -> str:
-    """Return stem, words of `subject.form`, `streaming`, precision, `dynamic_batch` and suffix, joined by dots.
+    """Return the file name of an artifact, e.g. `flow.decoder.estimator.streaming.fp32.onnx`.
+
+    The name joins these words by dots: the stem, the words of `subject.form`, `streaming`, the precision,
+    `dynamic_batch` and the suffix. Words that do not apply are left out. The cached variant is always streaming, so
+    its name has no word `streaming`.
 
     Args:
-        subject: gives the stem, the words `form`, and the attention variant.
+        subject: the model. Its stem, its form and its attention variant become words of the name.
         precision: `fp32`, or the name that a lowering gives its result, e.g. `autocast_fp16`.
         suffix: with its leading dot, e.g. `.onnx` or `.mygpu.plan`.
-        dynamic_batch: True if the batch axis varies.
-
-    The cached variant has no word `streaming`, because it has no other attention.
+        dynamic_batch: True if the batch axis has a dynamic size.
     """
     parts = [
         subject.stem,
@@ -34,10 +36,10 @@ def artifact_name(subject: Subject, precision: str = "fp32", suffix: str = ".onn
 
 
 def artifact_stem(model: ModelSettings, otherwise: str) -> str:
-    """Return the word with which the file name of every artifact of the model begins, e.g. `encoder` of `encoder.onnx`.
+    """Return the stem, the first part of the file name of every artifact of a model, e.g. `encoder` of `encoder.onnx`.
 
     Args:
-        model: the settings; `model.name` is the stem if it is set.
+        model: the settings of the group `model`; `model.name` is the stem if it is set.
         otherwise: the stem if `model.name` is not set.
 
     Raises:

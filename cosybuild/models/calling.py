@@ -1,7 +1,7 @@
-"""The call of any module with a flat list of tensors, and its return value as a flat tuple of tensors.
+"""Call any PyTorch module with a flat list of tensors, and return its result as a flat tuple of tensors.
 
-Graphs have flat lists of inputs and outputs. The arguments of `forward` can be optional, keywords, tuples and mappings,
-and its return value can be nested and have parts that are None.
+An ONNX graph has flat lists of inputs and outputs. A module's `forward` can also have optional and keyword-only
+parameters, its arguments can be tuples and mappings, and its return value can be nested and contain None.
 """
 
 from __future__ import annotations
@@ -16,26 +16,29 @@ from torch import Tensor, nn
 from cosybuild.errors import ModelError
 
 _Arrange = Callable[[Sequence[Any]], tuple[Sequence[Any], dict[str, Any]]]
-"""Flat values -> positional and keyword arguments."""
+"""A function from flat values to the positional arguments and the keyword arguments of `forward`."""
 
 
 def make_flat(module: nn.Module, name: str, inputs: Sequence[str], outputs: Sequence[str], fixed: Any = None) -> None:
-    """Replace `forward` of this module object by one that takes and returns flat tensors.
+    """Replace `forward` of this module object by a function that takes and returns flat tensors.
 
-    An input with the name of a parameter of `forward` is passed as that parameter. `hx.0` and `cache.key` are the first
-    value of a tuple `hx` and the value `key` of a mapping `cache`. If one name fits no parameter, all are passed by
-    position. If the name of every output is a path in the return value (`last_hidden_state`, `output_1.0`), the outputs
-    are the tensors at these paths. Otherwise they are all tensors in the return value, in order.
+    An input with the name of a parameter of `forward` is passed as that parameter. The input `hx.0` is the first value
+    of the tuple `hx`, and `cache.key` is the value `key` of the mapping `cache`. If the name of any input fits no
+    parameter, all inputs are passed by position.
+
+    If the name of every output is a path in the return value (`last_hidden_state`, `output_1.0`), the outputs are the
+    tensors at these paths. Otherwise the outputs are all tensors of the return value, in order.
 
     Args:
-        module: the module.
-        name: its name in messages.
-        inputs: declared inputs, in order.
-        outputs: declared outputs, in order.
-        fixed: parameter -> value that is no tensor, the setting `model.arguments`.
+        module: the module, which is changed in place.
+        name: the module's name in error messages.
+        inputs: names of the declared inputs, in order.
+        outputs: names of the declared outputs, in order.
+        fixed: values of the parameters that take no tensor, by name (the setting `model.arguments`); None for none.
 
     Raises:
-        ModelError: `forward` does not take these inputs.
+        ModelError: `forward` does not accept these inputs. The new `forward` raises the same error if the return
+            value does not fit `outputs`.
     """
     original = module.forward
     constants = dict(fixed or {})
@@ -52,17 +55,30 @@ def make_flat(module: nn.Module, name: str, inputs: Sequence[str], outputs: Sequ
 
 
 def call_flat(module: nn.Module, name: str, inputs: Sequence[str], tensors: Sequence[Tensor]) -> Any:
-    """Call a module with flat inputs as `make_flat` does, and return its value unchanged.
+    """Call a module with flat inputs, and return the unchanged return value of `forward`.
+
+    Args:
+        module: the module.
+        name: the module's name in error messages.
+        inputs: names of the inputs; `make_flat` explains how they fit the parameters of `forward`.
+        tensors: one tensor for each input.
 
     Raises:
-        ModelError: `forward` does not take these inputs.
+        ModelError: `forward` does not accept these inputs.
     """
     positional, keywords = _arranged(module.forward, name, inputs, {})(tensors)
     return module(*positional, **keywords)
 
 
 def tensors_in(answer: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yield path and tensor for every tensor of an answer; a path is made of keys, fields and positions."""
+    """Yield the path and the tensor for every tensor in the return value of a module.
+
+    Args:
+        answer: a tensor, or nested mappings, dataclasses, tuples and lists; other values in them are skipped.
+        path: the path of `answer` itself; empty for a complete return value.
+
+    A path joins keys, field names and positions by dots. It begins with `output_` if it would begin with a position.
+    """
     if isinstance(answer, Tensor):
         yield path or "output", answer
         return
@@ -98,7 +114,7 @@ def _arranged(forward: Any, name: str, inputs: Sequence[str], constants: Mapping
     """Return a function from flat tensors to the positional and keyword arguments of `forward`.
 
     Raises:
-        ModelError: `forward` does not take them.
+        ModelError: `forward` does not accept the inputs and the constants.
     """
     signature = inspect.signature(forward)
     parameters = [*signature.parameters]
@@ -127,7 +143,7 @@ def _is_keyword(parameter: inspect.Parameter | None) -> bool:
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameter -> value; values under `a.0`, `a.1` become a tuple, and values under `a.key` a mapping."""
+    """Return the argument of each parameter: `a.0` and `a.1` become a tuple `a`, and `a.key` becomes a mapping `a`."""
     groups: dict[str, Any] = {}
     for path, value in values.items():
         top, _, rest = path.partition(".")

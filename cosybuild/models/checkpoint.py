@@ -1,4 +1,4 @@
-"""Readers of weights files: they return exactly the tensors that a module needs, checked, and execute no code."""
+"""Read from a weights file the tensors that a module needs, and check them. No code in the file is executed."""
 
 from __future__ import annotations
 
@@ -17,14 +17,19 @@ from cosybuild.models.weights.source import Source, open_weights
 from cosybuild.printable import one_line
 
 _PARTS = {"flow.pt": "the flow model (flow.pt)", "hift.pt": "the vocoder (hift.pt)"}
-"""Usual name of a weights file -> the part of a model whose weights it has."""
+"""The network whose weights a file has, in words for error messages, by the usual name of the file."""
 
 _SHOWN = 8
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A module's tensors by name, with all floating ones finite and in float32, and notes for the user."""
+    """The tensors of a module, read from a weights file.
+
+    Attributes:
+        tensors: name in the module -> tensor; floating-point tensors are finite and float32.
+        notes: sentences for the user, e.g. about tensors that were converted to float32.
+    """
 
     tensors: dict[str, Tensor]
     notes: tuple[str, ...] = ()
@@ -40,17 +45,17 @@ def read_weights(
     foreign: tuple[str, ...] = (),
     asked: str | None = None,
 ) -> Weights:
-    """Read the tensors that `wanted` names, and no others; a zip file is mapped, not copied.
+    """Read the tensors that `wanted` names, and no others. A zip file is mapped into memory, not copied.
 
     Args:
         path: a safetensors file, a file written by `torch.save` with a state dict under any usual keys, or the index of
-            sharded weights; the content decides, not the suffix.
-        wanted: a module's state dict; its values may be on the meta device.
-        prefixes: possible prefixes of the names in a file of the whole model.
-        spelled: maps a name in the file to the spelling of `wanted`; the names themselves by default.
-        file: the usual name of such a file, for messages; empty for a user's module.
+            sharded weights. The format is recognised by the content, not by the suffix.
+        wanted: the module's state dict; its values may be on the meta device.
+        prefixes: the prefixes that the names can have in a file with the weights of a larger model.
+        spelled: converts a name in the file to the name in `wanted`; by default, the two are equal.
+        file: the usual name of the file, for error messages; empty for a user's module.
         foreign: beginnings of names (after the prefix) that belong to other networks; such names are ignored.
-        asked: the setting `model.weights_from`, for a file with several possible state dicts.
+        asked: the setting `model.weights_from`, which chooses one of several state dicts; None if it is not set.
 
     Raises:
         CheckpointError: the file cannot be read, contains more than tensors, or does not fit the module.
@@ -85,7 +90,7 @@ def _notes(path: Path, source: Source, casts: Mapping[str, int]) -> Iterator[str
 def _foreign(
     path: Path, source: Source, wanted: Mapping[str, Tensor], prefixes: Sequence[str], file: str
 ) -> CheckpointError:
-    """Return the error for a file that has none of the wanted names."""
+    """Return the error for a file that contains none of the tensors in `wanted`."""
     names = [f"{place}.{name}" if place else name for place, state in source.states.items() for name in state]
     tops = Counter(one_line(".".join(name.split(".")[:2])) for name in names)
     listing = ", ".join(f"{top}.* ({count})" for top, count in tops.most_common(_SHOWN)) or "no tensors at all"
@@ -99,7 +104,7 @@ def _foreign(
 
 
 def _of_other_model(names: Collection[str], wanted: Collection[str]) -> str:
-    """Return a sentence that names the model of these weights; empty if it is the wanted model or not known."""
+    """Return a sentence that names the model with these tensor names; empty if it is the wanted model or unknown."""
     found = recognise_model(names)
     return "" if found is None or found == recognise_model(wanted) else f" These are weights of {found}."
 
@@ -145,7 +150,10 @@ def _hint(
 
 
 def _float32(path: Path, name: str, tensor: Tensor, wanted: Tensor, casts: Counter[str]) -> Tensor:
-    """Check that a tensor has a permitted type and finite values; return it, in float32 if it is floating."""
+    """Check the type and the values of a tensor, and return it; a floating-point tensor is converted to float32.
+
+    `casts` counts the converted tensors by their original type.
+    """
     dtype = str(tensor.dtype).removeprefix("torch.")
     if tensor.is_floating_point() != wanted.is_floating_point():
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""The subject of a model that the user declares: a module (`model=module`) or an ONNX file (`model=onnx`)."""
+"""The `Subject` of a model whose inputs and outputs the user declares: `model=module` or `model=onnx`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from cosybuild.models.weights_of_build import weights_fields
 
 
 def declared_subject(model: ModelSettings, dynamic_batch: bool) -> Subject:
-    """Return the subject of `model=module` or `model=onnx`.
+    """Return the `Subject`, the resolved model, for `model=module` or `model=onnx`.
+
+    Args:
+        model: the settings of the group `model`.
+        dynamic_batch: the setting `export.dynamic_batch`; True is an error here.
 
     Raises:
         ModelDirectoryError: the ONNX file does not exist.
@@ -41,7 +45,7 @@ def declared_subject(model: ModelSettings, dynamic_batch: bool) -> Subject:
                 f"model.path={model.path} is not a file.", hint="Next: give an existing ONNX file."
             )
         complete = is_declared(model.inputs) and is_declared(model.outputs)
-        # The file completes the declarations later, because this package does not read graphs.
+        # Code that reads the ONNX file completes the declarations later. This package reads no graphs.
         spec = declared_spec(model) if complete else ModelSpec((), ())
         return Subject(
             Family.onnx, spec, {}, graph=path, stem=artifact_stem(model, path.stem), origin=str(path.absolute())

@@ -1,4 +1,4 @@
-"""The arithmetic of axes: a size that follows from others, e.g. `past + 1` or `2*frames - 1`."""
+"""Sizes of axes that are computed from other sizes, e.g. `past + 1` or `2*frames - 1`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ _SUM = re.compile(r"(?P<sign>[+-]?)(?P<term>[^+-]+)")
 
 
 def terms_of(text: str) -> dict[str, int] | None:
-    """Return symbol -> factor of a sum, with the constant under the empty name; None if the text is no such sum.
+    """Return the factor of each symbol in a sum such as `2*frames - 1`; None if the text is not such a sum.
 
-    A term is a symbol, a whole number, or their product `2*frames`. Blanks have no meaning.
+    The result maps symbol -> factor. The constant has the empty name. A term of the sum is a symbol, an integer, or a
+    product such as `2*frames`. Blanks have no meaning.
     """
     plain = re.sub(r"\s*([+*-])\s*", r"\1", text.strip())
     if _SUM.sub("", plain):
@@ -29,7 +30,7 @@ def terms_of(text: str) -> dict[str, int] | None:
 
 
 def symbols_of(dim: int | str) -> tuple[str, ...]:
-    """Return the symbols that a size depends on; a text that is no sum is a symbol itself."""
+    """Return the symbols in the size of an axis; a text that is not a sum is one symbol. An integer has none."""
     if isinstance(dim, int):
         return ()
     terms = terms_of(dim)
@@ -37,7 +38,11 @@ def symbols_of(dim: int | str) -> tuple[str, ...]:
 
 
 def size_of(dim: int | str, sizes: Mapping[str, int]) -> int:
-    """Return a size: a fixed one, that of a symbol, or that of a sum.
+    """Return the size of an axis as an integer.
+
+    Args:
+        dim: an integer, a symbol, or a sum of symbols and integers.
+        sizes: the size of each symbol.
 
     Raises:
         KeyError: a symbol has no size in `sizes`.

@@ -1,4 +1,4 @@
-"""Modules with weights: seeded random ones, and those of a state dict."""
+"""Give a module its weights: random ones from a seed, or those of a state dict."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 Made = TypeVar("Made")
 Note = Callable[[str], object]
-"""Called with notes on the weights for the user, e.g. that they were float16."""
+"""A function that is called with each sentence about the weights that the user should see."""
 
 
 def call_seeded(seed: int, make: Callable[[], Made]) -> Made:
-    """Call `make` with torch's CPU generator seeded, and restore the generator's state afterwards."""
+    """Seed torch's CPU generator, call `make`, restore the generator's state, and return the result of `make`."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -25,7 +25,7 @@ def call_seeded(seed: int, make: Callable[[], Made]) -> Made:
 
 
 def fill(module: nn.Module, weights: Weights, note: Note) -> None:
-    """Make the tensors of a file the parameters of a module, and pass on the notes."""
+    """Put the tensors of a weights file into a module in place, and call `note` with each note about them."""
     module.load_state_dict(weights.tensors, strict=True, assign=True)
     for line in weights.notes:
         note(line)

@@ -1,4 +1,4 @@
-"""Batches of real inputs that a user gives: their files, digests and sizes, read without numpy."""
+"""Batches of real inputs in .npz files of the user: their digests and sizes, read without importing numpy."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _SAVE = "Next: save one array for each input with numpy.savez, under the name of
 
 @dataclass(frozen=True)
 class GivenBatch:
-    """One set of inputs in a file.
+    """One set of inputs for the model, in an .npz file.
 
     Attributes:
         name: the file's name, for reports.
         path: an .npz file with one array for each input.
         digest: the sha256 of the file.
-        sizes: axis -> size in this batch.
+        sizes: the size of each dynamic axis in this batch.
     """
 
     name: str
@@ -41,7 +41,10 @@ class GivenBatch:
 
 
 def given_files(text: str) -> tuple[Path, ...]:
-    """Return the .npz file, or all .npz files in the directory, sorted.
+    """Return the .npz files that the setting `verify.inputs` names, sorted.
+
+    Args:
+        text: the path of an .npz file, or of a directory with .npz files.
 
     Raises:
         ConfigurationError: there is no such file.
@@ -57,16 +60,16 @@ def given_files(text: str) -> tuple[Path, ...]:
 
 
 def given_batches(files: Sequence[Path], spec: ModelSpec, *, yielded: bool = False) -> tuple[GivenBatch, ...]:
-    """Return the batches of these files.
+    """Return one batch for each file.
 
     Args:
         files: the .npz files.
         spec: the inputs of the model.
-        yielded: True if code yielded the batches; messages then do not name the temporary directory.
+        yielded: True if the user's code generated the batches. Messages then leave out the temporary directory.
 
     Raises:
-        ConfigurationError: a file cannot be read, lacks an input, has another array, or has a shape that an input
-            cannot have.
+        ConfigurationError: a file cannot be read, its arrays are not exactly the inputs of the model, or an array has a
+            shape that its input cannot have.
     """
     return tuple(_batch(path, path.stem if yielded else str(path), spec) for path in files)
 
@@ -87,7 +90,7 @@ def _batch(path: Path, shown: str, spec: ModelSpec) -> GivenBatch:
 
 
 def _sizes(shown: str, shapes: Mapping[str, Shape], spec: ModelSpec) -> dict[str, int]:
-    """Return axis -> size.
+    """Return the size of each dynamic axis, derived from the shapes of the arrays.
 
     Raises:
         ConfigurationError: an array has a shape that its input cannot have.
@@ -116,7 +119,7 @@ def _sizes(shown: str, shapes: Mapping[str, Shape], spec: ModelSpec) -> dict[str
 
 
 def _solved(symbol: str, shapes: Mapping[str, Shape], spec: ModelSpec, known: Mapping[str, int]) -> int:
-    """Return the size of a symbol that occurs in sums only; 0 if no sum determines it."""
+    """Return the size of an axis that occurs only in sums such as `past + 1`; 0 if no sum determines it."""
     for tensor in spec.inputs:
         for size, dim in zip(shapes[tensor.name], tensor.shape, strict=False):
             terms = terms_of(dim) if isinstance(dim, str) else None
@@ -128,7 +131,10 @@ def _solved(symbol: str, shapes: Mapping[str, Shape], spec: ModelSpec, known: Ma
 
 
 def ranges_of(batches: Sequence[GivenBatch], spec: ModelSpec) -> dict[str, RangeSettings]:
-    """Return axis -> the smallest, the middle and the largest size of the batches, all multiples of one step."""
+    """Return the range of each axis: the smallest, the median and the largest size in the batches.
+
+    The step of a range, `multiple_of`, is the greatest common divisor of the sizes.
+    """
     found = {}
     for symbol in spec.symbols:
         sizes = sorted(batch.sizes[symbol] for batch in batches)
@@ -138,15 +144,15 @@ def ranges_of(batches: Sequence[GivenBatch], spec: ModelSpec) -> dict[str, Range
 
 
 def default_profile(settings: ProfileSettings, batches: Sequence[GivenBatch], spec: ModelSpec) -> ProfileSettings:
-    """Return the profile of a model for which no profile was stated, and whose real inputs are given."""
+    """Return the profile that is used if the user gives real inputs and no profile: it covers all batches."""
     return ProfileSettings(settings.name, (ranges_of(batches, spec),))
 
 
 def check_inside(batches: Sequence[GivenBatch], profiles: Sequence[Profile], spec: ModelSpec) -> None:
-    """Refuse a batch with sizes that no profile has: nothing outside the profiles is run.
+    """Check that every batch has sizes that one of the profiles covers.
 
     Raises:
-        ConfigurationError: names the batch, its sizes, and a profile that holds all batches.
+        ConfigurationError: no profile covers a batch. The message proposes a profile that covers all batches.
     """
     for batch in batches:
         if not admits(profiles, batch.sizes):
@@ -162,7 +168,7 @@ def check_inside(batches: Sequence[GivenBatch], profiles: Sequence[Profile], spe
 
 
 def _shapes(path: Path) -> dict[str, Shape]:
-    """Return name -> shape of each array of an .npz file, from the headers alone."""
+    """Return the shape of each array of an .npz file by its name. Only the headers are read."""
     with zipfile.ZipFile(path) as archive:
         return {entry.filename.removesuffix(".npy"): _shape(archive, entry) for entry in archive.infolist()}
 

@@ -1,4 +1,4 @@
-"""Test values and sizes for tensors that nobody declared: by name, dtype and use."""
+"""Guess test values and sizes for tensors that the user did not declare, from their names, types and use."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ _SAMPLE_RATE = 16000
 _RATES = {"sr", "rate"}
 _AUDIO = {"audio", "pcm", "samples", "signal", "speech", "wav", "wave", "waveform", "waveforms", "wavs"}
 _AUDIO_SAMPLES = RangeSettings(4000, 8000, 16000)
-"""A quarter of a second to one second: shorter than a window of a spectrum, a waveform is refused by its padding."""
+"""The sizes for audio samples: a quarter of a second to one second at 16 kHz.
+
+Much shorter waveforms fail in models that compute a spectrum, because reflection padding needs a whole window.
+"""
 
 
 @dataclass(frozen=True)
 class Guess:
-    """The generator and the range of an input's test values; `TensorSpec` describes `is_index`."""
+    """The generator and the range of an input's test values; the attributes are those of `TensorSpec`."""
 
     generator: str = "normal"
     low: float = 0.0
@@ -28,10 +31,12 @@ class Guess:
 
 
 def guessed_values(name: str, dtype: str, table: int | None = None) -> Guess:
-    """Return values that a tensor of this name and type can have.
+    """Guess the values that a tensor can have.
 
     Args:
-        table: rows of the smallest table whose indices the tensor contains; None if it indexes no table.
+        name: the name of the tensor.
+        dtype: a name of `dtypes.DTYPES`.
+        table: the number of rows of the smallest table that the tensor's values index; None if they index none.
     """
     words = _words(name)
     if table is not None:
@@ -54,11 +59,13 @@ def _words(name: str) -> set[str]:
 
 
 def default_ranges(settings: ProfileSettings, spec: ModelSpec, declared: bool) -> ProfileSettings:
-    """Return the profile of a model for which no profile was stated: one small range for each dynamic axis.
+    """Return the profile that is used if the user states none: one small range for each dynamic axis.
 
     Args:
-        settings: the default profile; its range of `seq_len` serves a model that declares this axis.
-        declared: True if the user declared an axis `seq_len`, and did not take it from a file.
+        settings: the default profile.
+        spec: the inputs of the model.
+        declared: True if the user declared the inputs, False if an ONNX file declares them. A declared axis keeps
+            its range in `settings`.
     """
     stated = settings.profiles[0]
     ranges = {s: stated[s] if declared and s in stated else _range(s, spec) for s in spec.symbols}
@@ -66,7 +73,7 @@ def default_ranges(settings: ProfileSettings, spec: ModelSpec, declared: bool) -
 
 
 def is_default(settings: ProfileSettings) -> bool:
-    """Return True for the profile of CosyVoice's runtime that is set if no other is chosen."""
+    """Return True if the settings equal the default profile, that of CosyVoice's runtime (`seq_len` 4/500/3000)."""
     return settings == ProfileSettings("default", ({FRAMES: RangeSettings(4, 500, 3000)},))
 
 
@@ -83,12 +90,16 @@ def _range(symbol: str, spec: ModelSpec) -> RangeSettings:
 
 
 def _is_image(tensor: TensorSpec) -> bool:
-    """Return True for (batch, channels, height, width) with dynamic height and width."""
+    """Return True if the shape is (batch, channels, height, width) with dynamic height and width."""
     return len(tensor.shape) == len("NCHW") and all(isinstance(size, str) for size in tensor.shape[2:])
 
 
 def _is_audio(tensor: TensorSpec, spec: ModelSpec) -> bool:
-    """Return True for samples along the last axis: by the name, or by a sampling rate among the inputs."""
+    """Return True if the last axis probably has audio samples.
+
+    The tensor must have a floating-point type and a name such as `audio`. The names `input` and `x` also count if
+    another input is a sampling rate.
+    """
     if "float" not in tensor.dtype or any(isinstance(size, int) and size > 2 for size in tensor.shape):
         return False
     rated = any(_words(other.name) & _RATES for other in spec.inputs)

@@ -1,4 +1,4 @@
-"""The loader of PyTorch modules for subjects, with the weights of a file or seeded random ones."""
+"""Load the PyTorch module of a `Subject`, with the weights of a file or with random weights from a seed."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def _ignore(note: str) -> None:
-    """Ignore a note (the default of `note`)."""
+    """Ignore a note on the weights: the default of the argument `note`."""
 
 
 def load_module(subject: Subject, weights: Path | None, note: Note = _ignore) -> nn.Module:
-    """Return a module in evaluation mode, without gradients, whose forward takes the declared inputs in order.
+    """Return a module in evaluation mode, without gradients, whose `forward` takes the declared inputs in order.
 
     Args:
-        subject: any subject except an existing ONNX graph.
+        subject: the resolved model, which must not be an existing ONNX graph.
         weights: the weights file, or None for random weights, which are equal for equal seeds.
-        note: called with notes on the weights for the user, e.g. that they were float16.
+        note: called with each sentence about the weights that the user should see, e.g. that they were float16.
 
     Raises:
         CheckpointError: the weights cannot be read or do not fit.
-        ModelError: `target` does not make a module that takes the declared inputs.
+        ModelError: `model.target` does not construct a module that accepts the declared inputs.
     """
     if subject.family is Family.module:
         module = _instantiated(subject)
@@ -47,14 +47,18 @@ def load_module(subject: Subject, weights: Path | None, note: Note = _ignore) ->
 
 
 def load_network(subject: Subject, weights: Path | None, note: Note = _ignore) -> nn.Module:
-    """Return the network of a CosyVoice component; its state dict has upstream's names."""
+    """Return the network of a CosyVoice component, whose state dict has the names of CosyVoice's checkpoints.
+
+    The arguments are those of `load_module`. `load_module` also wraps the network for the export.
+    """
     return COMPONENTS[subject.component].load(subject.variant, weights, subject.seed, note, subject.weights_from)
 
 
 def prepare_for_export(module: Module) -> Module:
-    """Fuse in place layers that one node can compute: q, k and v with their scale, and all time projections.
+    """Fuse linear layers in place, so that the graph has fewer nodes, and return the module.
 
-    The computed function stays the same, but the state dict changes, so the weights must be loaded first.
+    The projections to q, k and v are fused with the scale, and so are all time projections of a U-Net. The module still
+    computes the same function, but its state dict has other names, so the weights must be loaded first.
     """
     for part in list(module.modules()):
         fuse = getattr(part, "fuse_for_export", None)
@@ -72,10 +76,14 @@ def _instantiated(subject: Subject) -> nn.Module:
 
 
 def construct_module(target: Mapping[str, Any], seed: int = 0) -> nn.Module:
-    """Return the module that a `_target_` node constructs; random weights follow from the seed.
+    """Return the module that the setting `model.target` constructs.
+
+    Args:
+        target: a mapping with the dotted name `_target_` of a class or function, and its arguments.
+        seed: seed of torch's CPU generator during the construction.
 
     Raises:
-        ModelError: it cannot be constructed, or is no module that can be called as it is.
+        ModelError: the construction fails, or its result is not a module that can be called without further steps.
     """
     from hydra.errors import HydraException
     from hydra.utils import instantiate
@@ -84,7 +92,7 @@ def construct_module(target: Mapping[str, Any], seed: int = 0) -> nn.Module:
     name = target["_target_"]
     try:
         module: Any = call_seeded(seed, lambda: instantiate({"_convert_": "all", **target}))
-    # Hydra raises bare errors for arguments of its own, such as `_recursive_`.
+    # Hydra raises Python's built-in errors for its own arguments, such as `_recursive_`.
     except (HydraException, OmegaConfBaseException, TypeError, ValueError, AttributeError, LookupError) as error:
         cause = error.__cause__ or error
         raise ModelError(
@@ -101,7 +109,10 @@ def construct_module(target: Mapping[str, Any], seed: int = 0) -> nn.Module:
 
 
 def _widen(module: nn.Module, subject: Subject, note: Note) -> None:
-    """Convert 16-bit parameters to float32 in place, if no declared input has 16 bits: a build begins with float32."""
+    """Convert 16-bit parameters to float32 in place, because a build begins with float32.
+
+    Nothing is converted if a declared input has a 16-bit type.
+    """
     found = {tensor.dtype for tensor in module.state_dict().values()} & {torch.float16, torch.bfloat16}
     if found and all(tensor.dtype not in ("float16", "bfloat16") for tensor in subject.spec.inputs):
         module.float()
@@ -110,10 +121,10 @@ def _widen(module: nn.Module, subject: Subject, note: Note) -> None:
 
 
 def _check_complete(module: nn.Module, name: str) -> None:
-    """Refuse a module that cannot be called as it is.
+    """Check that a module can be called without further steps.
 
     Raises:
-        ModelError: it has no `forward`, or layers whose sizes only a first call decides.
+        ModelError: the module has no `forward`, or lazy layers, whose sizes are unknown before the first call.
     """
     # A TorchScript module without code has no attribute `forward`.
     if not callable(getattr(module, "forward", None)):

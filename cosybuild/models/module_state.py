@@ -1,4 +1,4 @@
-"""The digest of a module's parameters and buffers, which shows that two steps made the same module."""
+"""The digest of a module's parameters and buffers, with which two steps can show that they made equal modules."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 METRIC = "module"
-"""The name of the facts among the metrics of a step that makes the module."""
+"""The key of the result of `module_facts` in the metrics of a step that constructs the module."""
 
 
 def module_facts(module: nn.Module) -> dict[str, str]:
-    """Return the digest of a module's state and the processor that computed it, as JSON data for metrics.
+    """Return the digest of a module's state and the processor that computed the state, as JSON data for metrics.
 
-    The state is the name, the type, the shape and the bytes of each parameter and buffer, also of buffers that
-    `state_dict` leaves out. Other attributes of the module are not part of it. The result is empty for a module with a
-    tensor that has no plain values, such as a quantized one.
+    The state consists of the name, the type, the shape and the bytes of each parameter and buffer, including buffers
+    that `state_dict` leaves out. Other attributes of the module are not included. The result is empty if a tensor has
+    no plain values, such as a quantized one.
     """
     from torch import get_num_threads
     from torch.backends.cpu import get_cpu_capability
@@ -43,16 +43,18 @@ def module_facts(module: nn.Module) -> dict[str, str]:
 
 
 def check_same_state(graph: Mapping[str, Any], reference: Mapping[str, Any], made_by: str) -> None:
-    """Refuse a graph and a reference whose modules had different states.
+    """Check that the graph and the reference outputs were made from modules with the same state.
+
+    The check passes if one of the two has no digest, as in results of earlier releases, or if the digests were computed
+    on different processors, because they are then not comparable.
 
     Args:
         graph: metrics of the step that exported the graph.
-        reference: metrics of the step that computed the reference.
-        made_by: the name of the model, for the error.
+        reference: metrics of the step that computed the reference outputs.
+        made_by: the name of the model, for the error message.
 
     Raises:
-        ModelError: both have a digest, computed on equal processors, and the digests differ. Stored results of earlier
-            releases have no digest, and digests of different processors are not comparable.
+        ModelError: the digests differ.
     """
     (ours, here), (theirs, there) = _recorded(graph), _recorded(reference)
     if ours is None or theirs is None or here != there:
@@ -69,7 +71,7 @@ def check_same_state(graph: Mapping[str, Any], reference: Mapping[str, Any], mad
 
 
 def _recorded(metrics: Mapping[str, Any]) -> tuple[str | None, Any]:
-    """Return digest and processor; the digest is None if none is recorded or the record is not valid."""
+    """Return the digest and the processor in a step's metrics; both are None if there is no valid digest."""
     facts = metrics.get(METRIC)
     digest = facts.get("sha256") if isinstance(facts, Mapping) else None
     is_one = isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest) is not None
@@ -84,7 +86,7 @@ def _bytes(tensor: Tensor) -> memoryview:
 
 
 def _processor() -> str:
-    """Return the name of the processor, as Linux states it."""
+    """Return the model name of the processor in /proc/cpuinfo, or the name that Python knows."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
             if line.startswith("model name"):

@@ -1,4 +1,7 @@
-"""The expansion of a stated profile (in frames or seconds) to a size range for every symbol of a model."""
+"""Convert the profiles of the settings, in frames or durations, to a range of sizes for every dynamic axis of a model.
+
+A dynamic axis has a name such as `seq_len`, its symbol.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +19,19 @@ BATCH = "batch"
 FRAMES = "seq_len"
 _SECONDS_PER_UNIT = {"ms": 1e-3, "s": 1.0, "sec": 1.0, "min": 60.0}
 MOST_FRAMES = 2**31 - 1
-"""The largest size of an axis, which TensorRT keeps in 32 bits."""
+"""The largest size of an axis. TensorRT stores sizes in 32 bits."""
 
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
 
 
 @dataclass(frozen=True)
 class SizeRange:
-    """The sizes of one symbol, in steps of its axis (frames for `seq_len`); min <= opt <= max.
+    """The range of sizes of one dynamic axis.
 
     Attributes:
-        min, opt, max: multiples of `multiple_of`.
-        multiple_of: the model takes only multiples of it.
+        min, opt, max: the smallest size, the size that an engine is tuned for, and the largest size; all are multiples
+            of `multiple_of`, and min <= opt <= max. The unit is one position of the axis (a frame for `seq_len`).
+        multiple_of: the model accepts only sizes that are multiples of this number.
     """
 
     min: int
@@ -36,48 +40,54 @@ class SizeRange:
     multiple_of: int = 1
 
     def holds(self, size: int) -> bool:
-        """Return True if the size is one of the range."""
+        """Return True if `size` is in the range and a multiple of `multiple_of`."""
         return self.min <= size <= self.max and size % self.multiple_of == 0
 
     def holds_all(self, lowest: int, highest: int) -> bool:
-        """Return True if every size from `lowest` to `highest`, both included, is one of the range."""
+        """Return True if the range contains every size from `lowest` to `highest`, both included."""
         return self.min <= lowest and highest <= self.max and self.multiple_of == 1
 
     def nearest(self, size: int) -> int:
-        """Round `size` down to a multiple of `multiple_of`, and limit it to the range."""
+        """Return `size`, rounded down to a multiple of `multiple_of` and limited to the range."""
         return max(self.min, min(size - size % self.multiple_of, self.max))
 
     def spread(self, size: int) -> int:
-        """Return `size` if the range holds it, else another size of the range, distinct for consecutive sizes."""
+        """Return `size` if the range contains it, else another size in it; consecutive sizes give different ones."""
         count = (self.max - self.min) // self.multiple_of + 1
         return size if self.holds(size) else self.min + self.multiple_of * (size % count)
 
 
 Profile = dict[str, SizeRange]
-"""Symbol -> range, one entry for every symbol of the model."""
+"""The range of every dynamic axis of a model, by the symbol of the axis."""
 
 NamedSizes = dict[str, dict[str, int]]
-"""Symbol -> {min, opt, max, ...}: a profile in keys."""
+"""A profile as it is written in the keys of steps: symbol -> {min, opt, max, ...}."""
 
 
 def named_sizes(profile: Profile) -> NamedSizes:
-    """Return symbol -> {min, opt, max}: a profile in the keys of references and verifications.
+    """Return the profile as symbol -> {min, opt, max}, for the keys of the steps `reference` and `verify`.
 
-    `multiple_of` is there if it is not 1, so that keys of earlier releases stay valid.
+    `multiple_of` is included only if it is not 1, so that keys of earlier releases stay valid.
     """
     found = {symbol: asdict(size) for symbol, size in profile.items()}
     return {s: {n: v for n, v in sizes.items() if (n, v) != ("multiple_of", 1)} for s, sizes in found.items()}
 
 
 def admits(profiles: Sequence[Profile], sizes: Mapping[str, int]) -> bool:
-    """Return True if one profile holds all sizes, or if there is no profile."""
+    """Return True if there is a profile whose ranges contain all sizes, or if there are no profiles.
+
+    Args:
+        profiles: the profiles of the model.
+        sizes: symbol of an axis -> size.
+    """
     return not profiles or any(all(one[symbol].holds(size) for symbol, size in sizes.items()) for one in profiles)
 
 
 def moved_inside(profiles: Sequence[Profile], sizes: Mapping[str, int]) -> dict[str, int]:
-    """Return the sizes if one profile holds all of them, else sizes that the first profile holds.
+    """Return `sizes` if a profile contains all of them, else sizes that the first profile contains.
 
-    A batch becomes the nearest size of that profile.
+    In the second case, the batch becomes the nearest batch of that profile (`SizeRange.nearest`), and other sizes are
+    replaced by `SizeRange.spread`.
     """
     if admits(profiles, sizes):
         return dict(sizes)
@@ -86,34 +96,39 @@ def moved_inside(profiles: Sequence[Profile], sizes: Mapping[str, int]) -> dict[
 
 
 def listed_sizes(profile: Profile) -> dict[str, list[int]]:
-    """Return symbol -> [min, opt, max]: a profile in the keys of engines, in manifests and in reports."""
+    """Return the profile as symbol -> [min, opt, max], for the keys of engine steps, manifests and reports."""
     return {symbol: [size.min, size.opt, size.max] for symbol, size in profile.items()}
 
 
-# The range that the runtime of dynamic-batch artifacts needs (FlashCosyVoice's token2wav).
+# The range of the batch that the runtime of dynamic-batch artifacts (FlashCosyVoice's token2wav) needs.
 _BATCH_RANGE = SizeRange(2, 4, 32)
 
 
 def expand_profiles(settings: ProfileSettings, spec: ModelSpec) -> tuple[Profile, ...]:
-    """Return every profile with integers for every symbol of `spec`, in the order of the symbols.
+    """Return the profiles of the settings with a range of integers for every dynamic axis of the model.
 
-    A profile that does not state `batch` gets 2/4/32 where the model's batch varies. An axis that a profile does not
-    state gets its own sizes (`Axis.sizes`), or those that follow from the profile's `seq_len` (`Axis.per_frame`), so
-    that one profile serves every component. Without any stated profile, a model without dynamic axes (or with a
-    dynamic batch only) gets one profile; other models get none.
+    A profile need not state every axis, so that one profile fits all components. An axis that it does not state gets
+    the sizes in `Axis.sizes`, or sizes computed from the profile's `seq_len` with `Axis.per_frame`. A dynamic batch
+    that it does not state gets 2/4/32. If the settings have no profile, a model whose only dynamic axis is `batch`, or
+    which has none, gets one profile; other models get none.
+
+    Args:
+        settings: the group `trt_profile`.
+        spec: the inputs of the model, whose symbols give the order of the axes.
 
     Raises:
-        ConfigurationError: a symbol has no range, a range is for a symbol that the model does not have, a
-            value is neither a positive integer nor a duration, or min <= opt <= max is violated.
+        ConfigurationError: an axis has no range, a range is for an axis that the model does not have, a value is
+            neither a positive integer nor a duration, or min <= opt <= max is violated.
     """
     stated = settings.profiles or (({},) if set(spec.symbols) <= {BATCH} else ())
     return tuple(_expand(settings.name, index, ranges, spec) for index, ranges in enumerate(stated))
 
 
 def for_model(settings: ProfileSettings, spec: ModelSpec) -> ProfileSettings:
-    """Return profiles that several models share, limited to the axes and the largest sizes of one of the models.
+    """Adapt profiles that several models share to one of the models.
 
-    Ranges of axes that the model does not have are left out, and a range ends at the model's largest size.
+    Ranges of axes that the model does not have are left out, except `seq_len`. A range is cut at the largest size that
+    the model accepts. Profiles that become equal are merged.
     """
     found: list[dict[str, RangeSettings]] = []
     for index, ranges in enumerate(settings.profiles):
@@ -169,13 +184,13 @@ def _expand(name: str, index: int, ranges: dict[str, RangeSettings], spec: Model
 
 
 def timed_axis(symbol: str, spec: ModelSpec) -> Axis:
-    """Return the axis of a symbol with its rate per second; `seq_len` has the specification's frame rate."""
+    """Return the facts of an axis with `per_second` set; the default is the frame rate of `spec`, which can be None."""
     axis = spec.axis(symbol)
     return axis if axis.per_second is not None else replace(axis, per_second=spec.frames_per_second)
 
 
 def _from_frames(where: str, stated: RangeSettings, spec: ModelSpec, axis: Axis) -> SizeRange:
-    """Return the range of an axis whose sizes follow from the mel frames of a profile, rounded up."""
+    """Return the range of an axis that a profile does not state, computed from its range of mel frames, rounded up."""
     assert axis.per_frame is not None
     frames = _range(where, stated, timed_axis(FRAMES, spec))
     opt, largest = (max(axis.least, math.ceil(size * axis.per_frame)) for size in (frames.opt, frames.max))
@@ -213,14 +228,16 @@ def _range(where: str, stated: RangeSettings, axis: Axis) -> SizeRange:
 def frames_from_text(
     where: str, text: str, frames_per_second: float | None, rounding: Callable[[float], int] = math.ceil
 ) -> int:
-    """Convert a number of frames, or a duration with its unit, to frames; the result is at least 1.
+    """Convert a text with a number of frames, or with a duration such as `60 s`, to a number of frames, at least 1.
 
     Args:
-        where: the name of the place in an error message.
-        rounding: rounds a duration that is no whole number of frames.
+        where: the name of the setting, for error messages.
+        text: the number or the duration.
+        frames_per_second: the frame rate of the model; None if the model has none.
+        rounding: rounds the frames of a duration to an integer.
 
     Raises:
-        ConfigurationError: it is neither, or a duration of a model without a frame rate.
+        ConfigurationError: the text is neither of the two, or it is a duration and the model has no frame rate.
     """
     if re.fullmatch(r"[0-9]{1,40}", text.strip()):
         value = int(text)

@@ -1,4 +1,4 @@
-"""The resolution of settings to a subject (model, variant and weights), without importing torch or onnx."""
+"""Resolve the settings to a `Subject`, the model that is built, without importing torch or onnx."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def resolve_subject(
     component: ComponentName = ComponentName.estimator,
     vocoder: VocoderSettings | None = None,
 ) -> Subject:
-    """Return the subject of a build.
+    """Return the `Subject` of a build: the model with its variant, inputs, outputs and weights.
 
     Args:
-        model: the group `model`.
-        model_dir: a directory, a hub id, or None.
+        model: the settings of the group `model`.
+        model_dir: a directory or a hub id; None for random weights, or for a model of the user.
         dynamic_batch: True for a dynamic batch axis.
-        component: the network of a CosyVoice model; a model of another family is its own only component.
-        vocoder: the variant of the vocoder's graph; None for the default.
+        component: the network of a CosyVoice model. With `model=module` and `model=onnx` it must be the default.
+        vocoder: the settings of the group `vocoder`; None for the defaults.
 
     Raises:
-        ModelDirectoryError: the directory is missing, unreadable, no model directory, or of another model version.
+        ModelDirectoryError: the directory is missing, unreadable, no model directory, or of another CosyVoice version.
         CheckpointError: the weights file is missing.
         ConfigurationError: the settings do not fit the model.
     """
@@ -119,11 +119,11 @@ def _check_family(model: ModelSettings, component: ComponentName) -> None:
 
 
 def _check_cache(model: ModelSettings, component: ComponentName, family: Family) -> None:
-    """Refuse settings of the cache that have no effect.
+    """Check that the settings `model.cache` and `model.cache_frames` fit the model.
 
     Raises:
-        ConfigurationError: the component has no cache, its attention is full, the version cannot stream, or there is
-            a cap without a cache.
+        ConfigurationError: the component is not the estimator, `model.cache_frames` is set without `model.cache`, the
+            version has no streaming variant, or `model.streaming` is false.
     """
     if component is not ComponentName.estimator:
         raise ConfigurationError(
@@ -152,11 +152,13 @@ def _check_cache(model: ModelSettings, component: ComponentName, family: Family)
 def directory_and_family(
     model: ModelSettings, model_dir: str | None, component: ComponentName, files: Sequence[str]
 ) -> tuple[Path | None, Family]:
-    """Return the directory of a build of several components, or None for random weights, and its version.
+    """Return the path of the model directory, or None for random weights, and the CosyVoice version.
+
+    A build of several components uses it to find the directory once.
 
     Args:
         model, model_dir, component: see `resolve_subject`.
-        files: the files to fetch from a hub besides the yaml.
+        files: the names of the files to download from a hub besides the yaml.
 
     Raises:
         ModelDirectoryError, ConfigurationError: see `resolve_subject`.
@@ -167,10 +169,10 @@ def directory_and_family(
 
 
 def _of_file(part: GraphFile, model: ModelSettings, model_dir: str | None, dynamic_batch: bool) -> Subject:
-    """Return the subject of an ONNX file of a model directory.
+    """Return the `Subject` for an ONNX file of a model directory.
 
     Raises:
-        ModelDirectoryError: the directory does not have the file.
+        ModelDirectoryError: the directory does not contain the file.
         ConfigurationError: there is no directory, or a setting cannot apply to a finished graph.
     """
     chosen = f"component={part.name.value}"

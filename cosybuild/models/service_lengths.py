@@ -1,4 +1,4 @@
-"""Lengths recorded in production: a reader, a sampler, and a proposal of profiles with little padding."""
+"""Lengths of calls recorded in production: read them, choose typical ones, and propose profiles with little padding."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from cosybuild.system.files import read_regular
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 
 MAX_BYTES = 2**28
-"""The greatest size of a file of lengths: room for some fifty million calls."""
+"""The largest permitted size, in bytes, of a file of lengths; it can hold about fifty million lines."""
 
 _MOST_CALLED = 2**62
-"""Bound on the sum of the frames of all calls, so that every sum fits into 64 bits."""
+"""The limit for the sum of the frames of all calls, so that every sum fits into 64 bits."""
 
 Histogram = Mapping[int, int]
 """Length in frames -> number of calls with that length; both positive."""
@@ -29,13 +29,13 @@ Histogram = Mapping[int, int]
 
 @dataclass(frozen=True)
 class Proposal:
-    """Profiles for a histogram, shortest first.
+    """Proposed ranges of lengths, one for each profile, shortest first.
 
     Attributes:
-        ranges: min, opt and max of each; together they cover every length from the shortest to the longest.
-        calls: the number of the histogram's calls that each range serves.
-        padding: padded frames over requested frames if every call is padded to its range's max.
-        single_padding: the same ratio with one range for all calls.
+        ranges: the ranges; together they cover every length from the shortest to the longest.
+        calls: for each range, the number of calls in the histogram that it serves.
+        padding: if every call is padded to the max of its range, the added frames divided by the requested frames.
+        single_padding: the same ratio for one range that serves all calls.
     """
 
     ranges: tuple[SizeRange, ...]
@@ -45,12 +45,16 @@ class Proposal:
 
 
 def read_lengths(path: Path, frames_per_second: float | None) -> dict[int, int]:
-    """Read a file with one `length` or `length,count` per line; `#` begins a comment.
+    """Read a histogram of lengths from a file with one `length` or `length,count` per line.
 
-    A length is a number of frames or a duration (`1.5 s`), which is rounded up to whole frames.
+    A length is a number of frames or a duration (`1.5 s`), which is rounded up to whole frames. `#` begins a comment.
+
+    Args:
+        path: the file.
+        frames_per_second: the frame rate for durations; None if the model has none.
 
     Returns:
-        Length in frames -> count, by increasing length.
+        Length in frames -> number of calls, by increasing length.
 
     Raises:
         ConfigurationError: the file cannot be read, is too large or not a regular file, has no length, or has a line
@@ -81,7 +85,10 @@ def read_lengths(path: Path, frames_per_second: float | None) -> dict[int, int]:
 
 
 def quantile_lengths(histogram: Histogram, count: int = 5) -> tuple[int, ...]:
-    """Return at most `count` lengths at equally spaced quantiles of the calls, shortest and longest included."""
+    """Return at most `count` different lengths, at equally spaced quantiles of the calls.
+
+    The shortest and the longest length are included if `count` is at least 2.
+    """
     lengths, counts = _sorted(histogram)
     reached = np.cumsum(counts)
     wanted = np.linspace(0, reached[-1], count)
@@ -89,21 +96,21 @@ def quantile_lengths(histogram: Histogram, count: int = 5) -> tuple[int, ...]:
 
 
 def propose_ranges(histogram: Histogram, count: int) -> Proposal:
-    """Return the ranges, at most `count`, with the least padding.
+    """Return at most `count` ranges whose total padding is the smallest possible.
 
-    The result is exact. An optimal set of ranges divides the sorted lengths into runs; the best division into k runs
-    is the best division of a prefix into k - 1 runs plus one run (dynamic programming, n^2 k steps for n lengths).
-    Of several divisions with the same padding, the one with the fewest ranges is taken.
+    The method is dynamic programming with n^2 k steps for n different lengths and k ranges. An optimal set of ranges
+    divides the sorted lengths into runs. The best division into k runs consists of the best division of a prefix into
+    k - 1 runs, and one more run. If several divisions have the same padding, the one with the fewest ranges is used.
 
     Args:
-        histogram: not empty.
-        count: at least 1.
+        histogram: length in frames -> number of calls; not empty.
+        count: the largest number of ranges, at least 1.
     """
     lengths, counts = _sorted(histogram)
     calls, frames = (np.concatenate(([0], np.cumsum(values))) for values in (counts, counts * lengths))
     size = len(lengths)
-    # best[k][j]: least padding of the first j lengths with k ranges, none empty. cuts[k - 1][j]: the index at which the
-    # last of these ranges begins.
+    # best[k][j] is the least padding of the first j lengths with k ranges, none of them empty. cuts[k - 1][j] is the
+    # index of the length at which the last of these ranges begins.
     best = [np.where(np.arange(size + 1) == 0, 0.0, np.inf)]
     cuts: list[Counts] = []
     for _ in range(min(count, size)):
@@ -131,7 +138,13 @@ def propose_ranges(histogram: Histogram, count: int) -> Proposal:
 
 
 def yaml_of(proposal: Proposal, symbol: str, name: str) -> str:
-    """Return the text of a `trt_profile` option file with the proposed ranges."""
+    """Return the text of an option file of the group `trt_profile` with the proposed ranges.
+
+    Args:
+        proposal: the ranges.
+        symbol: the axis that the ranges are for.
+        name: the name of the option.
+    """
     total = sum(proposal.calls)
     lines = [
         f"# Proposed from {total:,} lengths: padding {proposal.padding:.1%}, with one profile "

@@ -1,4 +1,4 @@
-"""The inputs and outputs of a model as data, for export, verification, profiles and benchmarks."""
+"""The inputs and outputs of a model as data, which export, verification, profiles and benchmarks use."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from cosybuild.models.dimension import size_of, symbols_of
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output.
+    """One input or output of a model.
 
     Attributes:
         name: its name in the ONNX graph.
-        shape: a fixed size, a symbol or a sum of them for each axis, e.g. `(2, 80, "seq_len")` or `(1, "past + 1")`;
-            empty for a scalar.
+        shape: the size of each axis: an integer, a symbol (the name of a dynamic axis) or a sum of both, e.g.
+            `(2, 80, "seq_len")` or `(1, "past + 1")`; empty for a scalar.
         dtype: a name of `dtypes.DTYPES`.
-        generator: how realistic values are made (see `numerics.inputs`): `normal`, `uniform`,
-            `mel`, `speech`, `speech_frames`, `fbank`, `whisper`, `mask`, `time`, `integer`, `length`, `ones`.
+        generator: the kind of test values for an input (see `numerics.inputs`): `normal`, `uniform`, `mel`, `speech`,
+            `speech_frames`, `fbank`, `whisper`, `mask`, `time`, `integer`, `length`, `ones`.
         low, high: the range of `uniform`, `time` and `integer` (high excluded for integers).
-        kind: the kind of an output's values, which has metrics and gates of its own (`numerics.metrics.Kind`).
-        is_index: True if integers are indices of a table of fixed size: a runtime must refuse values outside the range,
-            because a graph cannot report them. False if the range limits only what tests draw.
+        kind: for an output, the kind of its values, which decides its metrics and gates (`numerics.metrics.Kind`).
+        is_index: True if integers are indices of a table of fixed size. A runtime must then refuse values outside the
+            range, because a graph cannot report them. False if the range only limits the test values.
     """
 
     name: str
@@ -37,11 +37,14 @@ class TensorSpec:
 
     @property
     def dynamic_axes(self) -> dict[int, str]:
-        """Axis -> symbol or sum, for the axes that vary."""
+        """The symbol or sum of each dynamic axis, by the position of the axis."""
         return {axis: dim for axis, dim in enumerate(self.shape) if isinstance(dim, str)}
 
     def resolve(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
-        """Return the shape with every symbol replaced.
+        """Return the shape as integers.
+
+        Args:
+            sizes: the size of each symbol.
 
         Raises:
             KeyError: a symbol has no size in `sizes`.
@@ -51,17 +54,16 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Axis:
-    """The facts of one dynamic axis; an axis without an entry in `ModelSpec.axes` has the default values.
+    """The properties of one dynamic axis. An axis without an entry in `ModelSpec.axes` has the default values.
 
     Attributes:
-        per_second: positions along the axis per second, for sizes that are stated as durations; None if the axis is
-            not a time axis.
-        per_frame: positions along the axis per frame of a profile that states only `seq_len`; None if the size does
-            not depend on `seq_len`.
+        per_second: positions along the axis per second, to convert durations to sizes; None if no such rate is known.
+        per_frame: positions along the axis per mel frame. With it, a profile that states only `seq_len` also determines
+            this axis. None if the size does not depend on `seq_len`.
         least: the smallest size, 0 or 1.
         most: the largest size; None if there is no limit.
-        sizes: min, opt and max where a profile states none; empty if the axis has none of its own.
-        boundaries: sizes at which the computation changes, which verification tries.
+        sizes: min, opt and max for a profile that does not state this axis; empty for none.
+        boundaries: sizes at which the computation takes another path, so that verification tests them.
     """
 
     per_second: float | None = None
@@ -74,18 +76,18 @@ class Axis:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """All inputs and outputs, in the order in which the runtime binds them.
+    """The inputs and outputs of a model, and the facts about them.
 
     Attributes:
-        inputs, outputs: the tensors in binding order.
-        guidance: True if the batch holds pairs for classifier-free guidance: the first half conditional, the
-            second half with mu, spks and cond zero (contract of the CosyVoice solver).
-        frames_per_second: steps of the symbol `seq_len` in one second; None if it is not a time axis.
-        axes: symbol -> its sizes, for the axes that differ from `Axis()`.
-        norms: epsilon, as `epsilon_text` writes it -> number of layer normalisations with it in the graph; empty where
-            that is not known. A wrong epsilon has no visible effect on outputs if the variance is large.
-        float32_io: True if the inputs and outputs of a lowered graph stay float32, whatever `precision.io` is.
-        float32_modules: pattern of module paths -> reason why these modules stay in float32 in a lowered graph.
+        inputs, outputs: the tensors, in the order in which the runtime binds them.
+        guidance: True if the rows of a batch are pairs for classifier-free guidance: the first half is conditional, and
+            in the second half mu, spks and cond are zero, as CosyVoice's solver passes them.
+        frames_per_second: positions of the axis `seq_len` per second; None if it is not a time axis.
+        axes: symbol -> properties, for the dynamic axes that differ from `Axis()`.
+        norms: the number of layer normalisations in the graph for each epsilon (as `epsilon_text` writes it); empty if
+            unknown. A check of the graph needs it, because a wrong epsilon hardly changes outputs of large variance.
+        float32_io: True if the inputs and outputs of a lowered graph stay float32 for any setting `precision.io`.
+        float32_modules: the modules that stay float32 in a lowered graph: pattern of module paths -> reason.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -100,11 +102,12 @@ class ModelSpec:
     def facts(self) -> dict[str, Any]:
         """Return the specification as plain data for keys and records.
 
-        Facts that a model does not have are left out, so that keys of earlier releases stay valid.
+        Fields with their default values are left out if earlier releases did not have them, so that keys of earlier
+        releases stay valid.
         """
         plain = asdict(self)
         for tensor in (*plain["inputs"], *plain["outputs"]):
-            del tensor["is_index"]  # it changes no result
+            del tensor["is_index"]  # it changes no step's result
             if tensor["kind"] == TensorSpec.kind:
                 del tensor["kind"]
         for axis in plain["axes"].values():
@@ -116,12 +119,12 @@ class ModelSpec:
         return plain
 
     def axis(self, symbol: str) -> Axis:
-        """Return the facts of a dynamic axis."""
+        """Return the properties of the dynamic axis `symbol`; the defaults if it has no entry in `axes`."""
         return self.axes.get(symbol, Axis())
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """The names of the varying dimensions, in order of appearance in the inputs."""
+        """The symbols of all dynamic axes, in the order in which they first appear in the inputs."""
         seen: dict[str, None] = {}
         for tensor in self.inputs:
             for dim in tensor.shape:
@@ -131,5 +134,5 @@ class ModelSpec:
 
 
 def epsilon_text(epsilon: float) -> str:
-    """Return the text of an epsilon, equal for a number and for its value in float32, e.g. `1e-12`."""
+    """Return an epsilon as text with three digits, e.g. `1e-12`: a float64 and its float32 value give the same text."""
     return f"{epsilon:.3g}"

@@ -1,4 +1,4 @@
-"""Fixed sizes for dynamic axes, for targets that take static shapes only (NPUs, CoreML)."""
+"""Replace dynamic axes by fixed sizes, for targets that accept only static shapes (NPUs, CoreML)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from cosybuild.models.subject import Subject
 
 
 def with_static_shapes(subject: Subject, static: Mapping[str, int]) -> Subject:
-    """Return the subject with fixed sizes in place of dynamic axes; the names of artifacts contain the sizes.
+    """Return a copy of the subject with fixed sizes in place of some dynamic axes.
+
+    The sizes become part of the names of artifacts, e.g. `seq_len500`.
 
     Args:
-        subject: the model; its axis `batch` is dynamic if `static` has a size for this axis.
-        static: axis -> size, the setting `export.static`.
+        subject: the resolved model.
+        static: symbol of the axis -> size, the setting `export.static`.
 
     Raises:
-        ConfigurationError: the model has no such dynamic axis, or is a graph, whose axes are in the file.
+        ConfigurationError: the model has no such dynamic axis, the size of an output is computed from several axes, or
+            the model is an existing ONNX file, which is not exported.
     """
     if subject.family is Family.onnx or subject.graph is not None:
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""The model of a build, described without importing torch."""
+"""`Subject`, the description of the model that is built; it needs no torch."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from cosybuild.models.variant import CACHED, Variant
 
 @dataclass(frozen=True)
 class Solver:
-    """The flow-matching solver around an estimator, as the model directory states it.
+    """The parameters of the flow-matching solver that calls an estimator.
 
     Attributes:
-        steps: Euler steps (upstream's runtime always takes ten).
-        schedule: `cosine` (t = 1 - cos(pi/2 u)) or `linear`.
-        guidance: classifier-free guidance rate g; v = (1 + g) * v_cond - g * v_uncond.
+        steps: number of Euler steps; CosyVoice's runtime always makes ten.
+        schedule: `cosine` (t = 1 - cos(pi/2 u), for equally spaced u from 0 to 1) or `linear` (t = u).
+        guidance: the rate g of classifier-free guidance: v = (1 + g) * v_cond - g * v_uncond.
     """
 
     steps: int = 10
@@ -32,29 +32,32 @@ class Solver:
 
 @dataclass(frozen=True)
 class Subject:
-    """One model, ready for planning.
+    """The model that is built, with all settings that planning needs.
 
     Attributes:
-        family: never `auto`.
-        spec: inputs and outputs, for the requested variant (streaming, dynamic batch).
-        hyperparameters: constructor arguments of the component as plain data (module: its `_target_`
-            node).
+        family: the CosyVoice version, `module` or `onnx`; never `auto`.
+        spec: inputs and outputs of the requested variant (streaming, dynamic batch).
+        hyperparameters: constructor arguments of the network as plain data; for `model=module`, the `_target_` node.
         streaming: True if the graph contains the chunk mask.
-        weights: the weights file, or None for random ones.
-        weights_data: the files beside it that hold sharded weights.
-        weights_from: the setting `model.weights_from`.
+        weights: the weights file, or None for random weights.
         seed: seed of the random weights.
-        graph: an existing ONNX file that replaces the export stage.
-        graph_data: the files beside it that hold its weights.
+        graph: an existing ONNX file, which replaces the stage `export`; None if the model is exported.
+        graph_data: the files beside `graph` that contain its weights.
         stem: the first part of the artifacts' names, e.g. `flow.decoder.estimator`.
-        solver: None where the model is not a flow-matching estimator.
-        code: the trace of a user's module; None for another family, and before planning has made it.
-        cache_frames: for a cached estimator, the most frames of history of a call; else None.
-        prompt_mel: for a front end, the parameters of the prompt's mel, with the names in the yaml; else None.
-        component: the network of a CosyVoice model; without meaning for another family.
-        form: one word for each difference from the component's default variant, for keys and the names of artifacts.
-        vocoder: the variant of a vocoder's graph; other components do not read it.
+        solver: the solver that calls the estimator; None for all other networks.
+        code: the trace of a user's module; None for other families, and until planning has made the trace.
         origin: the file or hub that the model was read from, for messages, e.g. `CosyVoice2-0.5B/cosyvoice2.yaml`.
+        notes: sentences about the model that the user should see.
+        component: the network of a CosyVoice model; it has no meaning for other families.
+        form: one word for each difference from the component's default variant, e.g. `cached`. The words are parts of
+            keys and of the names of artifacts.
+        vocoder: the settings of the group `vocoder`, for the component `vocoder`.
+        weights_data: the shards beside `weights`, if that is an index of sharded weights.
+        weights_from: the setting `model.weights_from`, which chooses one of several state dicts; None if it is not set.
+        prompt_mel: for a front end, the parameters of the prompt's mel spectrogram by their names in the yaml. None for
+            other components, or if the runtime cannot compute this spectrogram.
+        cache_frames: for a cached estimator, the largest number of history frames in a call; None for no limit, and for
+            other networks.
     """
 
     family: Family
@@ -80,14 +83,14 @@ class Subject:
 
     @property
     def variant(self) -> Variant:
-        """The variant of the component, from which its module is made."""
+        """The variant of the CosyVoice component, from which its PyTorch module is made."""
         return Variant(
             self.family, self.hyperparameters, self.streaming, self.vocoder, CACHED in self.form, self.cache_frames
         )
 
     @property
     def weights_label(self) -> str:
-        """The report's name for the weights, e.g. `random(seed=0)`."""
+        """The text for the weights in reports, e.g. `flow.pt` or `random(seed=0)`."""
         if self.graph is not None:
             return f"in {self.graph.name}"
         return self.weights.name if self.weights is not None else f"random(seed={self.seed})"

@@ -1,4 +1,4 @@
-"""The check that a step uses only the code and data that its key names."""
+"""Check that a step that runs a user's module reads only the files that the step's key contains."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from cosybuild.system.files import write_atomic
 
 @contextmanager
 def check_reads(subject: Subject, weights: Path | None, scratch: Path, others: Sequence[Path] = ()) -> Iterator[None]:
-    """Check that a user's module, made and called in this block, reads only the sources that planning recorded.
+    """Check that a user's module, constructed and called in the `with` block, reads only files that its trace contains.
 
-    Do nothing for other models, and for modules of packages that read no file of the user.
+    The check does nothing for other models, and for modules of installed packages that read no file of the user.
 
     Args:
-        subject: the model to make.
-        weights: a file that is part of the key by itself.
-        scratch: a directory of cosybuild's own, whose files do not count.
-        others: further files that are parts of the key by themselves.
+        subject: the model; `subject.code` is the trace that planning recorded.
+        weights: the weights file, whose content is another part of the key; None for random weights.
+        scratch: a directory that cosybuild writes to; files in it are ignored.
+        others: further files whose content is another part of the key.
 
     Raises:
-        SourceChanged: an ingredient changed since planning.
-        BuildError: the module read an ingredient that planning did not record.
+        SourceChanged: a file or package of the trace changed since planning.
+        BuildError: the module read a file that the trace does not contain.
     """
     trace = subject.code
     if trace is None or not (trace.is_local or trace.memo):
@@ -59,7 +59,7 @@ def check_reads(subject: Subject, weights: Path | None, scratch: Path, others: S
 
 
 def _learn(trace: Trace, more: tuple[str, ...], memo: Path) -> None:
-    """Add the files to the stored trace; the next command traces the module again and includes them."""
+    """Add the files `more` to the stored trace, and mark it as incomplete: the next command then makes a new one."""
     learned = replace(trace, learned=(*trace.learned, *more), void=True)
     with suppress(OSError):
         write_atomic(memo, learned.to_json().encode(), durable=False)

@@ -1,4 +1,4 @@
-"""The description of one variant of a CosyVoice network, which determines its PyTorch module."""
+"""`Variant`, the description of a CosyVoice network from which its PyTorch module is made."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from cosybuild.config.groups.model import Family
 from cosybuild.config.groups.vocoder import VocoderSettings
 
 CACHED = "cached"
-"""The word for the cached variant in the names of artifacts and in manifests (`Subject.form`)."""
+"""The word for the cached variant in `Subject.form`, in the names of artifacts and in manifests."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One variant of a component, which determines its module and its graph.
+    """One variant of a CosyVoice network. It determines the PyTorch module and the exported graph.
 
     Attributes:
-        family: the version of CosyVoice.
-        hyperparameters: a value for every name that the component has in this version.
+        family: the CosyVoice version.
+        hyperparameters: the values of all hyper-parameters that the network has in this version.
         streaming: True for the variant in which a frame does not see later chunks.
-        cached: True for the streaming variant with caches as inputs and outputs.
-        cache_frames: the most frames of history that a call of the cached variant reads; None for no limit.
-        vocoder: the variant of a vocoder's graph; other components do not read it.
+        vocoder: the settings of the group `vocoder`; only the component `vocoder` uses them.
+        cached: True for the streaming variant of an estimator with caches as inputs and outputs.
+        cache_frames: the largest number of history frames in a call of the cached variant; None for no limit.
     """
 
     family: Family

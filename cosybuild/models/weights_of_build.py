@@ -1,4 +1,4 @@
-"""The weights of a build, from its settings and its model directory."""
+"""Find the weights file of a build, from the settings or in the model directory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ from cosybuild.models.weights.shards import INDEX_SUFFIX, weights_parts
 
 
 def weights_fields(model: ModelSettings, name: str, directory: ModelDirectory | None) -> dict[str, Any]:
-    """Return the weights file, the files beside it and the setting `model.weights_from`, as fields of the subject."""
+    """Return the fields `weights`, `weights_data` and `weights_from` of a `Subject`; empty for random weights.
+
+    Args:
+        model: the settings of the group `model`.
+        name: the usual name of the weights file in a model directory, e.g. `flow.pt`.
+        directory: the model directory; None if there is none.
+
+    Raises:
+        CheckpointError: the weights file is missing.
+        ConfigurationError: `model.weights_from` is set, but there is no weights file.
+    """
     path = _weights_file(model, name, directory)
     if path is None:
         if model.weights_from is not None:

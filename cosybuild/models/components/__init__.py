@@ -1,1 +1,1 @@
-"""The components of a model directory: one module for each network or file, which describes it, and their registry."""
+"""The components of a model directory: one Python module for each network or ONNX file, and their registry."""

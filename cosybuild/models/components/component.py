@@ -1,4 +1,4 @@
-"""The type of a component: everything that differs between the networks of one model directory."""
+"""The type `Component`: all facts and functions in which the networks of a model directory differ."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ Hyperparameters = Mapping[str, Any]
 class Script:
     """The part of a network that CosyVoice's `load_jit` loads as TorchScript.
 
+    The functions are described as (arguments) -> result.
+
     Attributes:
-        stem: the first part of the files' names.
-        families: the versions whose runtime loads it.
-        interface: dtype -> inputs and outputs, as manifests have them.
-        make: (network, variant, True for float16) -> TorchScript module; the call changes the network.
-        calls: (network in float32, variant, seed) -> calls with the arguments that upstream's code passes.
+        stem: the first part of the names of the TorchScript files.
+        families: the CosyVoice versions whose runtime loads these files.
+        interface: (element type, e.g. `float16`) -> inputs and outputs, in the form that manifests use.
+        make: (network, variant, True for float16) -> TorchScript module. The call changes the network in place.
+        calls: (network in float32, variant, seed) -> calls with the arguments that CosyVoice's own code passes.
     """
 
     stem: str
@@ -43,25 +45,28 @@ class Script:
 
 @dataclass(frozen=True)
 class Component:
-    """One network of a model directory. The functions import torch, if at all, when they are called.
+    """One network of a model directory. The functions import torch only when they are called.
+
+    The functions are described as (arguments) -> result.
 
     Attributes:
-        name: its option of the group `component`.
-        stem: the first part of its artifacts' names.
-        weights: the file of a model directory that holds its tensors; a `.safetensors` file of that stem serves too.
-        published: version -> hyper-parameters of the published model; the versions that have the component.
-        streaming: versions with a streaming variant.
+        name: the option of the configuration group `component` that chooses this network.
+        stem: the first part of the names of the network's artifacts.
+        weights: the name of the weights file in a model directory. A file with the same stem and the suffix
+            `.safetensors` is also accepted.
+        published: the published model's hyper-parameters, for each CosyVoice version that has this network.
+        streaming: the CosyVoice versions in which the network has a streaming variant.
         dynamic_batch: True if the batch axis may be dynamic.
         reads_vocoder: True if the settings of the group `vocoder` change the graph.
         has_solver: True if the flow-matching solver calls the network.
-        read: (yaml file, version, its document) -> hyper-parameters; raises a ModelDirectoryError.
-        fault: (version, hyper-parameters) -> the fault in them, or None.
-        spec: (variant, mel frames of one second, dynamic batch) -> inputs and outputs.
+        read: (yaml file, version, parsed content of the file) -> hyper-parameters; raises a ModelDirectoryError.
+        fault: (version, hyper-parameters) -> a text that says which hyper-parameter is wrong, or None.
+        spec: (variant, mel frames per second, True for a dynamic batch axis) -> inputs and outputs.
         load: (variant, weights file or None, seed, note, `model.weights_from` or None) -> network with the weights of
-            the file, or with random ones that are equal for equal seeds; raises a CheckpointError.
-        script: the part that upstream loads as TorchScript, if there is one.
-        serving: (variant) -> plain facts, besides the hyper-parameters, that a runtime needs; manifests state them.
-        exportable: (network, variant) -> module whose forward takes exactly the declared inputs.
+            the file, or without a file with random weights, which are equal for equal seeds; raises a CheckpointError.
+        script: the part that CosyVoice's runtime loads as TorchScript; None if there is no such part.
+        serving: (variant) -> facts for the manifest that a runtime needs besides the hyper-parameters.
+        exportable: (network, variant) -> module whose `forward` takes exactly the declared inputs.
     """
 
     name: ComponentName

@@ -1,4 +1,4 @@
-"""The component `estimator`, the network of the flow decoder that the solver calls once per step."""
+"""The component `estimator`: the network of the flow decoder that the solver calls once per step."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ def _exportable(network: nn.Module, variant: Variant) -> nn.Module:
 
 
 def _serving(variant: Variant) -> dict[str, int | None]:
-    """Return the cap of the history, and the bytes of a frame of it in float32 for one step of the solver."""
+    """Return the largest number of cached frames, and the bytes of one cached frame in float32 for one solver step.
+
+    The result is empty if the variant is not cached.
+    """
     if not variant.cached:
         return {}
     each = frame_elements(variant.family, variant.hyperparameters) * 4

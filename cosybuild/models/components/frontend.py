@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 
     from cosybuild.models.cosyvoice.frontend.torchscript import Call
 
-# Half of the frames that a profile states are the prompt's, half are the target's.
+# A profile states the frames of prompt and target together. Half of them are assumed to be the prompt's.
 _SHARE = 0.5
-# A target of more tokens than this is interpolated in three pieces in version 1.
+# Version 1 interpolates a target of more tokens than this in three pieces.
 _ONE_PIECE = 40
 
 
 def _spec(variant: Variant, frames_per_second: float, dynamic_batch: bool) -> ModelSpec:
-    """Return inputs and outputs. The batch is one: upstream asserts it, and padding would change valid tokens."""
+    """Return inputs and outputs.
+
+    The batch has one row, because CosyVoice's code asserts that, and because padding would change valid tokens.
+    """
     values = variant.hyperparameters
     mel, tokens = int(values["output_size"]), float(values["vocab_size"])
     inputs = [
@@ -62,7 +65,10 @@ def _spec(variant: Variant, frames_per_second: float, dynamic_batch: bool) -> Mo
 
 
 def _norms(variant: Variant) -> dict[str, int]:
-    """Return the layer normalisations: two in every layer, one in every input layer, and the encoder's last."""
+    """Return the number of layer normalisations for each epsilon, given as text.
+
+    Every layer has two. The others are one in every input layer and one at the end of the encoder.
+    """
     if variant.family is Family.cosyvoice3:
         return {}
     layers = variant.hyperparameters["num_blocks"] + variant.hyperparameters.get("up_blocks", 0)
@@ -77,7 +83,7 @@ def _tokens_per_second(variant: Variant, frames_per_second: float) -> float:
 
 
 def _boundaries(variant: Variant) -> tuple[int, ...]:
-    """Return the numbers of tokens at which the computation changes."""
+    """Return the numbers of tokens at which the computation takes another path, so that verification tests them."""
     if variant.family is Family.cosyvoice1:
         return (_ONE_PIECE, _ONE_PIECE + 1)
     chunk = int(variant.hyperparameters.get("chunk_size", 0)) if variant.streaming else 0
@@ -112,7 +118,7 @@ def _network(variant: Variant) -> nn.Module:
 
 
 def _script_interface(dtype: str) -> dict[str, Any]:
-    """Return the inputs and outputs of the encoder; the last axis of each floating tensor has the encoder's width."""
+    """Return the inputs and outputs of the encoder in the form of a manifest; sizes other than 1 are names."""
     ports = [("xs", dtype, [1, "tokens", "input_size"]), ("xs_lens", "int32", [1])]
     made = [("encoded", dtype, [1, "seq_len", "output_size"]), ("masks", "bool", [1, 1, "seq_len"])]
     return {
@@ -144,7 +150,7 @@ FRONT_END = Component(
     stem="flow.frontend",
     weights=WEIGHTS,
     published=PUBLISHED,
-    # Version 3's front end has no attention: its streaming variant is the same function.
+    # Version 3's front end has no attention, so its streaming variant computes the same function.
     streaming=frozenset({Family.cosyvoice2, Family.cosyvoice3}),
     dynamic_batch=False,
     has_solver=False,

@@ -1,4 +1,4 @@
-"""The type of a component that a model directory ships as an ONNX file."""
+"""The type `GraphFile`: a network that a model directory contains as an ONNX file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from cosybuild.models.spec import ModelSpec
 
 @dataclass(frozen=True)
 class GraphFile:
-    """One ONNX file of a model directory, which goes through the same steps as a file of `model=onnx`.
+    """A network that a model directory contains as an ONNX file.
+
+    The build treats the file like one that the user gives with `model=onnx`.
 
     Attributes:
-        name: its option of the group `component`.
-        files: version -> names of the file, the most common one first.
-        spec: the inputs and outputs by position. The file determines their names and may fix a dynamic axis.
+        name: the option of the configuration group `component` that chooses this network.
+        files: the possible names of the file for each CosyVoice version, the most common name first.
+        spec: the inputs and outputs in their order. The file determines their names and may fix a dynamic axis.
     """
 
     name: ComponentName
@@ -28,18 +30,18 @@ class GraphFile:
 
     @property
     def names(self) -> list[str]:
-        """The names of the file in all versions."""
+        """The possible names of the file in all CosyVoice versions, sorted."""
         return sorted({name for names in self.files.values() for name in names})
 
     def find(self, directory: Path, family: Family) -> Path | None:
-        """Return the file in a model directory of that version; None if it is not there."""
+        """Return the path of the ONNX file in `directory`, a model directory of version `family`; None if missing."""
         return next((path for name in self.files[family] if (path := directory / name).is_file()), None)
 
     def take(self, directory: Path, family: Family) -> Path:
-        """Return the file in a model directory of that version.
+        """Return the path of the ONNX file in `directory`, a model directory of version `family`.
 
         Raises:
-            ModelDirectoryError: the directory does not have the file.
+            ModelDirectoryError: the directory does not contain the file.
         """
         path = self.find(directory, family)
         if path is not None:

@@ -1,4 +1,4 @@
-"""The registries of components: name -> component. A new component is one module and one line here."""
+"""The registries of components by name. A new component needs its own module and one line in this file."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from cosybuild.models.variant import Variant
 COMPONENTS: Mapping[ComponentName, Component] = {
     component.name: component for component in (ESTIMATOR, FRONT_END, VOCODER)
 }
-"""The networks that are written here and exported."""
+"""The networks that are implemented in PyTorch in this project, and exported."""
 
 
 def script_of(component: ComponentName, family: Family) -> Script | None:
-    """Return the part of a network that upstream loads as TorchScript; None if that version loads none."""
+    """Return the part of a network that CosyVoice loads as TorchScript; None if version `family` loads none."""
     script = COMPONENTS[component].script if component in COMPONENTS else None
     return script if script is not None and family in script.families else None
 
 
 def lacks_script(component: ComponentName, family: Family) -> bool:
-    """Return True if upstream loads TorchScript of a network in other versions, but not in this one."""
+    """Return True if CosyVoice loads the network's TorchScript in other versions, but not in version `family`."""
     network = COMPONENTS.get(component)
     return network is not None and network.script is not None and family not in network.script.families
 
 
 def serving_facts(component: ComponentName, variant: Variant) -> Mapping[str, Any]:
-    """Return the facts, besides the hyper-parameters, that a runtime needs of a network; empty for a user's network."""
+    """Return the facts that a runtime needs of a network besides the hyper-parameters; empty for a user's network."""
     network = COMPONENTS.get(component)
     return network.serving(variant) if network is not None and variant.family in network.published else {}
 
 
 GRAPH_FILES: Mapping[ComponentName, GraphFile] = {component.name: component for component in (SPEAKER, TOKENIZER)}
-"""The networks that a model directory ships as ONNX files."""
+"""The networks that a model directory contains as ONNX files."""

@@ -1,4 +1,4 @@
-"""The component `speaker`: the CAM++ speaker model, from the filter bank of a recording to a speaker vector."""
+"""The component `speaker`: the CAM++ model, which computes a speaker vector from the filter bank of a recording."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loader of components whose modules name their tensors as the weights file does."""
+"""The loader of networks whose tensors have the same names in the PyTorch module and in the weights file."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StateDictLoader:
-    """A loader that fills a module from a state dict with the module's own names, each after a common prefix.
+    """A callable that loads a network from a weights file with the module's tensor names after a common prefix.
 
     Attributes:
         network: makes the module; imports torch when it is called.
-        file: the usual name of the weights file, for messages.
+        file: the usual name of the weights file, for error messages.
         prefixes: possible prefixes of the names in the file; the first that fits is used.
         foreign: beginnings of names (after the prefix) that belong to other components; such tensors are ignored.
     """
@@ -40,7 +40,7 @@ class StateDictLoader:
 
         if weights is None:
             return call_seeded(seed, lambda: self.network(variant)).eval().requires_grad_(False)
-        # On the meta device no memory is allocated; the file's tensors become the parameters.
+        # A module on the meta device allocates no memory. The tensors of the file become its parameters.
         with torch.device("meta"):
             network = self.network(variant)
         wanted = network.state_dict()

@@ -1,4 +1,4 @@
-"""The component `tokenizer`: the speech tokenizer, from the log-mel spectrogram of a recording to speech tokens."""
+"""The component `tokenizer`, which computes speech tokens from the log-mel spectrogram of a recording."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def _fault(family: Family, values: Mapping[str, Any]) -> str | None:
 
 
 def _spec(variant: Variant, _: float, __: bool) -> ModelSpec:
-    """Return inputs and outputs; the frame rate follows from the vocoder's own rates."""
+    """Return inputs and outputs; the frame rate is computed from the vocoder's hyper-parameters."""
     return vocoder_spec(_parameters(variant), variant.vocoder.cut)
 
 

@@ -1,4 +1,4 @@
-"""The inputs and outputs of a cached estimator: those of the estimator, and the caches of the chunks before a call."""
+"""The inputs and outputs of a cached estimator: those of the estimator, and the caches of earlier chunks."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ from cosybuild.models.profile import FRAMES
 from cosybuild.models.spec import Axis, ModelSpec, TensorSpec
 
 HISTORY = "history"
-"""The axis of the frames before a call."""
+"""The name of the axis of `att_cache` whose size is the number of frames before the call."""
 
 CONV_CACHE, ATT_CACHE, OFFSET = "conv_cache", "att_cache", "x_offset"
 NEW_CONV_CACHE, NEW_ATT_CACHE = "new_conv_cache", "new_att_cache"
-"""The tensors of the caches; `runtime.voice.caches` has the same names."""
+"""The names of the inputs and outputs that hold caches. `runtime.voice.caches` has the same names."""
 
-# The largest position that verification draws: ten minutes of 50 frames a second.
+# The largest position that verification draws: ten minutes at 50 frames per second.
 _LAST_POSITION = 30_000
-# Sizes of the history where neither a profile nor `model.cache_frames` states one: one minute at most.
+# Frames of history if neither a profile nor `model.cache_frames` states them: ten seconds, and at most one minute.
 _OPT, _MOST = 500, 3000
 
 
 def cache_fault(family: Family, hyperparameters: Mapping[str, Any], frames: int | None) -> str | None:
-    """Return the reason why an estimator with these hyper-parameters cannot have caches, or None.
+    """Return the reason why an estimator cannot have caches, or None if it can.
 
     Args:
-        frames: the setting `model.cache_frames`.
+        family: the CosyVoice version.
+        hyperparameters: those of the estimator.
+        frames: the setting `model.cache_frames`; None if it is not set.
     """
     if family is Family.cosyvoice1:
         return "cosyvoice1 cannot compute chunks: its attention, norms and convolutions read all frames"
@@ -43,13 +45,13 @@ def cache_fault(family: Family, hyperparameters: Mapping[str, Any], frames: int 
 def cached_spec(
     spec: ModelSpec, family: Family, hyperparameters: Mapping[str, Any], frames: int | None = None
 ) -> ModelSpec:
-    """Return the interface of the cached variant.
+    """Return the inputs and outputs of the cached variant of an estimator.
 
     Args:
-        spec: the interface of the streaming estimator.
-        family: version 2 or 3.
+        spec: the inputs and outputs of the streaming estimator.
+        family: CosyVoice version 2 or 3.
         hyperparameters: those of the estimator.
-        frames: the most frames of history that a call gets; None for no limit other than the profile's.
+        frames: the largest number of history frames in one call; None if only the profile limits it.
     """
     batch = spec.inputs[0].shape[0]
     layers, heads, dim_head = _attention(family, hyperparameters)
@@ -80,25 +82,25 @@ def cached_spec(
 
 
 def frame_elements(family: Family, hyperparameters: Mapping[str, Any], rows: int = 2) -> int:
-    """Return the number of elements that one frame has in `att_cache`, for a batch of `rows`."""
+    """Return the number of elements of one frame in `att_cache`, for a batch of `rows` rows."""
     layers, heads, dim_head = _attention(family, hyperparameters)
     return 2 * layers * rows * heads * dim_head
 
 
 def is_cached(spec: ModelSpec) -> bool:
-    """Return True if the model is the cached variant of an estimator."""
+    """Return True if these inputs and outputs are those of a cached estimator."""
     return {CONV_CACHE, ATT_CACHE} <= {tensor.name for tensor in spec.inputs}
 
 
 def uncached_spec(spec: ModelSpec) -> ModelSpec:
-    """Return the interface of the streaming estimator from that of its cached variant."""
+    """Return the inputs and outputs of the streaming estimator, given those of its cached variant."""
     caches = {CONV_CACHE, ATT_CACHE, OFFSET}
     inputs = tuple(tensor for tensor in spec.inputs if tensor.name not in caches)
     return replace(spec, inputs=inputs, outputs=spec.outputs[:1], guidance=True, axes={})
 
 
 def _attention(family: Family, values: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Return attention layers, heads and channels of a head."""
+    """Return the numbers of attention layers, of heads, and of channels in a head."""
     if family is Family.cosyvoice3:
         return int(values["depth"]), int(values["heads"]), int(values["dim_head"])
     stages = 1 + int(values["num_mid_blocks"]) + 1
@@ -106,7 +108,7 @@ def _attention(family: Family, values: Mapping[str, Any]) -> tuple[int, int, int
 
 
 def _convolutions(family: Family, values: Mapping[str, Any]) -> tuple[int, int]:
-    """Return the input channels of all causal convolutions together, and the frames of context of each."""
+    """Return the sum of the input channels of all causal convolutions, and the context of each in frames."""
     if family is Family.cosyvoice3:
         return 2 * int(values["dim"]), POSITION_KERNEL - 1
     (width,) = map(int, values["channels"])

@@ -1,4 +1,4 @@
-"""The CosyVoice families: their full-size hyper-parameters, and the inputs and outputs that follow from them."""
+"""The CosyVoice versions: the estimator's published hyper-parameters, and its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -10,31 +10,35 @@ from cosybuild.config.groups.model import Family
 from cosybuild.models.spec import ModelSpec, TensorSpec
 
 STEM = "flow.decoder.estimator"
+"""The first part of the names of an estimator's artifacts."""
 
 PREFIXES = ("decoder.estimator.", "flow.decoder.estimator.", "")
-"""Prefixes of an estimator's tensors: in a whole flow model, in a whole model, and in a file of its own."""
+"""Prefixes of the estimator's tensors in a file of the flow model, of the whole model, and of the estimator only."""
 
 NORM_GROUPS = 8
-"""The number of groups of version 1's group norm."""
+"""The number of groups in the group norm of version 1's estimator."""
 
 POSITION_GROUPS = 16
-"""The number of groups of version 3's positional convolution."""
+"""The number of groups in the positional convolutions of version 3's estimator."""
 
 POSITION_KERNEL = 31
-"""The frames that version 3's positional convolutions read."""
+"""The kernel width, in frames, of the positional convolutions of version 3's estimator."""
 
 UNET_KERNEL = 3
-"""The frames that the convolutions of the U-Nets read."""
+"""The kernel width, in frames, of the convolutions in the U-Nets (versions 1 and 2)."""
 
 ACTIVATIONS = ("gelu", "gelu-approximate")
-"""The activations of the U-Nets: exact GELU, and its approximation by tanh."""
+"""The permitted activations of the U-Nets: exact GELU, and its approximation by tanh."""
 
 
 MOST_LAYERS = 1000
-"""The most layers of one kind; published models have at most 22. A module is made before its weights are compared."""
+"""The largest permitted number of layers of one kind; published models have at most 22.
+
+The limit is needed because a module is created before its shapes are compared with the weights file.
+"""
 
 LAYERS = ("n_blocks", "num_mid_blocks", "depth", "num_blocks", "up_blocks")
-"""The hyper-parameters of all networks that count layers. Lists with one entry for each layer have the same limit."""
+"""The names of the hyper-parameters that state a number of layers, in any network."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,10 @@ class FamilyFacts:
     """The properties of one CosyVoice version.
 
     Attributes:
-        yaml: the file in a model directory that identifies the version.
-        upstream_class: the estimator's class in that file, without the module.
-        hyperparameters: those of the published model; their names are the estimator's arguments.
-        frames_per_second: mel frames of one second of audio.
+        yaml: the name of the yaml file in a model directory, which identifies the version.
+        upstream_class: the name of the estimator's class in that yaml file, without its module.
+        hyperparameters: those of the published estimator, under the names of the arguments of `UNet` or `DiT`.
+        frames_per_second: mel frames per second of audio.
         streaming: True if there is a streaming variant.
     """
 
@@ -122,7 +126,12 @@ def hyperparameter_fault(family: Family, values: Mapping[str, Any]) -> str | Non
 
 
 def too_many_layers(name: str, value: Any) -> str | None:
-    """Return the fault if a hyper-parameter of the right kind asks for more than `MOST_LAYERS` layers, or None."""
+    """Return a text if a hyper-parameter asks for more than `MOST_LAYERS` layers, or None.
+
+    Args:
+        name: the name of the hyper-parameter.
+        value: its value, of the expected type. A list counts one layer for each entry.
+    """
     if isinstance(value, list | tuple) and len(value) > MOST_LAYERS:
         return f"{name} has {len(value):,} entries, where at most {MOST_LAYERS:,} are expected"
     if name in LAYERS and value > MOST_LAYERS:
@@ -150,11 +159,14 @@ def _is_count(value: Any) -> bool:
 def estimator_spec(
     family: Family, hyperparameters: Mapping[str, Any], frames_per_second: float, dynamic_batch: bool
 ) -> ModelSpec:
-    """Return inputs and outputs of an estimator, in the order in which upstream's runtime binds them.
+    """Return inputs and outputs of an estimator, in the order in which CosyVoice's runtime binds them.
 
     Args:
-        hyperparameters: a U-Net's `in_channels` is that of x, mu, spks and cond together, where x and cond are as wide
-            as `out_channels` and mu and spks share the rest; a DiT states each width.
+        family: the CosyVoice version.
+        hyperparameters: those of the estimator. A DiT states the channels of each input. A U-Net states `in_channels`
+            for x, mu, spks and cond together: x and cond have `out_channels` each, and mu and spks share the rest.
+        frames_per_second: mel frames per second of audio.
+        dynamic_batch: True for a dynamic batch axis; otherwise the batch has two rows.
     """
     if family is Family.cosyvoice3:
         mel, mu, spk = (int(hyperparameters[name]) for name in ("mel_dim", "mu_dim", "spk_dim"))

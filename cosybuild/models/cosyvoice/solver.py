@@ -19,16 +19,16 @@ class Estimator(Protocol):
 
 
 def time_grid(solver: Solver, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return the solver's points in time, from 0 to 1: (steps + 1,), computed in `dtype`.
+    """Return the solver's points in time, from 0 to 1, as a tensor (steps + 1,) computed in `dtype`.
 
-    Cosine: t = 1 - cos(pi/2 u), u linear.
+    The points u are equally spaced. With the schedule `cosine`, t = 1 - cos(pi/2 u) replaces u.
     """
     grid = torch.linspace(0, 1, solver.steps + 1, dtype=dtype)
     return 1 - torch.cos(grid * 0.5 * math.pi) if solver.schedule == "cosine" else grid
 
 
 def _ignore(step: int, state: Tensor) -> None:
-    """Ignore the state, for callers that need the result only."""
+    """Ignore the solver's state: the default observer, for callers that need only the result."""
 
 
 @torch.no_grad()
@@ -43,22 +43,20 @@ def solve(
     observe: Callable[[int, Tensor], object] = _ignore,
     points: Tensor | None = None,
 ) -> Tensor:
-    """Integrate the velocity from noise to mel.
+    """Integrate the estimator's velocity over time with Euler steps, and return the mel (B, mel, T).
 
-    Each step calls the estimator once, with guidance pairs: the first half of the batch is conditional, in the second
-    half mu, spks and cond are zero. The length of a step is the next grid point minus the sum of the earlier steps.
+    Each step calls the estimator once, with guidance pairs: in the second half of the batch, mu, spks and cond are
+    zero. The length of a step is the next point in time minus the sum of the earlier steps.
 
     Args:
         estimator: called with a batch of 2 * B rows.
-        noise, mu, cond: (B, mel, T).
+        noise: the state at time 0, (B, mel, T).
+        mu, cond: (B, mel, T).
         spks: (B, speaker).
-        mask: (B, 1, T).
-        solver: steps, schedule and guidance.
-        observe: called with the number of each step, from 1, and the state after it.
-        points: the points in time; None for those of `time_grid`, rounded to float32.
-
-    Returns:
-        (B, mel, T).
+        mask: (B, 1, T), 1 where a frame is valid, else 0.
+        solver: number of steps, schedule and guidance strength.
+        observe: called after each step with the step's number, from 1, and the new state (B, mel, T).
+        points: the points in time; None for those of `time_grid`, computed in float32.
     """
     grid = (time_grid(solver) if points is None else points).to(noise)
     x, time, batch = noise, grid[0], noise.shape[0]

@@ -1,7 +1,7 @@
-"""The networks of a voice composed in PyTorch: tokens, prompt and draws to a mel, and a mel to a waveform.
+"""The networks of a voice, connected in PyTorch: from tokens, prompt and noise to a mel, and from a mel to a waveform.
 
-It is the reference of a whole voice. `cosybuild.runtime.voice` has the composition that serves; the two share no code,
-so that a mistake in one of them shows.
+Verification compares a served voice with this implementation. `cosybuild.runtime.voice` is the implementation that
+serves. The two share no code, so that a mistake in one of them is found.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from cosybuild.models.subject import Solver
 
 @dataclass(frozen=True)
 class Prompt:
-    """The recording whose voice is continued.
+    """The recording whose voice the target speech imitates.
 
     Attributes:
-        token: ids, (1, P).
-        mel: its log-mel, (1, M, mel).
-        speaker: the speaker vector, (1, spk_embed_dim).
+        token: ids of its speech tokens, (1, P).
+        mel: its log-mel spectrogram, (1, M, mel).
+        speaker: its speaker vector, (1, spk_embed_dim).
     """
 
     token: Tensor
@@ -35,11 +35,11 @@ class VoiceModules(nn.Module):
     """Front end, estimator and vocoder of one model, in one floating-point type.
 
     Args:
-        frontend: a front end of `frontend.front_end`.
+        frontend: a subclass of `frontend.frontend.FrontEnd`.
         estimator: a network with the inputs of `families.estimator_spec`.
         vocoder: the vocoder.
-        solver: steps, schedule and guidance.
-        reads_lookahead: True for versions 2 and 3, whose front ends also take the ids after the target's.
+        solver: number of steps, schedule and guidance strength.
+        reads_lookahead: True for versions 2 and 3, whose front ends have the input `lookahead_token`.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class VoiceModules(nn.Module):
             token: ids of the target, (1, N).
             prompt: the prompt.
             noise: the solver's initial state, (1, mel, T or more), for the frames of prompt and target.
-            lookahead: ids after the target's, (1, A), possibly none; None for version 1, which reads none.
+            lookahead: ids of the tokens after the target, (1, A), where A can be 0; None for version 1.
         """
         further = () if lookahead is None else (lookahead,)
         mu, spks, cond = self.frontend(token, prompt.token, prompt.mel, prompt.speaker, *further)
@@ -69,13 +69,13 @@ class VoiceModules(nn.Module):
 
     @torch.no_grad()
     def waveform(self, mel: Tensor, noise: Tensor, phase: Tensor, f0: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the waveform (1, samples) of a mel (1, mel, T), and the f0 (1, T) in Hz that it has.
+        """Return the waveform (1, samples) of a mel (1, mel, T), and the f0 (1, T) in Hz that was used for it.
 
         Args:
             mel: natural logarithms of magnitudes.
-            noise: the source's draws, (1, rows, harmonics); see `vocoder.source.Source`.
+            noise: the source's table of noise, (1, rows, harmonics); see `vocoder.source.Source`.
             phase: the phases before the first sample, (1, harmonics), in cycles.
-            f0: (1, T) in Hz, in place of the vocoder's own.
+            f0: (1, T) in Hz, used instead of the f0 predictor's result; None to use the predictor.
         """
         own: Tensor = self.vocoder.f0_predictor(mel) if f0 is None else f0.unsqueeze(1)
         zero, end = (torch.tensor([frame], device=mel.device) for frame in (0, mel.shape[2]))

@@ -1,1 +1,1 @@
-"""Model directories: code that reads their files as data, finds their version, and downloads them from a hub."""
+"""Model directories: reading their files as data, recognising their version, and downloading them from a hub."""

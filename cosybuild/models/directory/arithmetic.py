@@ -1,4 +1,4 @@
-"""The arithmetic of `!ref <a> * 2 + 1`, computed from the syntax tree and never evaluated as code."""
+"""The arithmetic of HyperPyYAML's `!ref <a> * 2 + 1`, computed from the syntax tree and never executed as code."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _OPERATORS: dict[type[ast.operator], Callable[[Number, Number], Number]] = {
 _REFERENCE = re.compile(r"<([^<>]*)>")
 _LONGEST = 1000
 _LARGEST = 10**18
-"""The bound on every hyper-parameter; it keeps `9 ** 9 ** 9` from running for ever."""
+"""The largest permitted absolute value of every number, so that `9 ** 9 ** 9` does not compute for hours."""
 
 
 class ArithmeticProblem(ValueError):
-    """The error for an expression that cannot be computed; the text gives the reason."""
+    """An expression cannot be computed. The text of this error is the reason, without a full stop."""
 
 
 def evaluate(expression: str, lookup: Callable[[str], Any]) -> Number:
-    """Return the value of an expression of numbers, `<references>`, + - * / // % ** and brackets.
+    """Return the value of an expression with numbers, `<references>`, + - * / // % ** and brackets.
 
     Args:
         expression: e.g. `<chunk_size> * <token_mel_ratio>`.
-        lookup: returns the value of a reference.
+        lookup: returns the value for the name of a reference, e.g. of `chunk_size`.
 
     Raises:
         ArithmeticProblem: the expression has other syntax, a reference is not a number, or the result is out of bounds.

@@ -1,4 +1,4 @@
-"""The reader of the front end's hyper-parameters in a model directory's yaml."""
+"""Read the front end's hyper-parameters from a model directory's yaml."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FLOWS = {
 }
 _ENCODERS = {Family.cosyvoice1: "ConformerEncoder", Family.cosyvoice2: "UpsampleConformerEncoder"}
 
-# Arguments of the encoders that have one value in all published models, which the modules here implement.
+# Arguments of the encoders that have the same value in all published models. cosybuild implements only these values.
 _FIXED = {
     "normalize_before": True,
     "input_layer": "linear",
@@ -27,12 +27,12 @@ _FIXED = {
     "use_cnn_module": False,
     "macaron_style": False,
 }
-# Upstream's own values where the yaml has none.
+# Default values of CosyVoice's classes, for arguments that the yaml does not state.
 _DEFAULTS = {**_FIXED, "use_cnn_module": True, "macaron_style": True, "pos_enc_layer_type": "rel_pos"}
 _DROPOUTS = {"dropout_rate", "positional_dropout_rate", "attention_dropout_rate"}
 _RENAMED = {"encoder_size": "output_size", "chunk_size": "static_chunk_size"}
 _OF_ENCODER = ("encoder_size", "attention_heads", "linear_units", "num_blocks", "chunk_size")
-# Only the streaming variant needs the chunk; upstream has no argument for the layers after the up-sampling.
+# Only the streaming variant needs `chunk_size`. CosyVoice's class has no argument for `up_blocks`.
 _OPTIONAL = {"chunk_size", "up_blocks"}
 
 
@@ -40,9 +40,9 @@ def front_end_hyperparameters(yaml: Path, family: Family, document: Mapping[str,
     """Return the hyper-parameters of the front end, with the names of `frontend.hyperparameters.PUBLISHED`.
 
     Args:
-        yaml: the file, for messages.
-        family: the version.
-        document: the file's content.
+        yaml: path of the yaml, for error messages.
+        family: the CosyVoice version.
+        document: the parsed content of the yaml.
 
     Raises:
         ModelDirectoryError: the network is of another class, or a value is missing or not valid.
@@ -80,7 +80,18 @@ def _checked(yaml: Path, family: Family, stated: Mapping[str, Any]) -> dict[str,
 
 
 def _node(yaml: Path, parent: Mapping[str, Any], name: str, expected: str, place: str = "") -> Mapping[str, Any]:
-    """Return the arguments of a `!new:` node of the expected class."""
+    """Return the arguments of the `!new:` node `name` of `parent`.
+
+    Args:
+        yaml: path of the yaml, for error messages.
+        parent: the mapping that contains the node.
+        name: the key of the node.
+        expected: the class that the node must have, without its module.
+        place: the path of `parent` in the document, for error messages, e.g. `flow -> `.
+
+    Raises:
+        ModelDirectoryError: the value is not a node of this class.
+    """
     node = parent.get(name)
     if not isinstance(node, Node):
         raise refused(yaml, f"{place}{name} is not a `!new:` node")

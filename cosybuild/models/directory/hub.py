@@ -15,27 +15,27 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 _MODELSCOPE_OWNERS = ("iic", "damo", "speech_asr", "speech_tts")
-"""Owners whose models are on ModelScope only."""
+"""Organisations whose models are published on ModelScope only."""
 
 
 def is_hub_id(text: str) -> bool:
-    """Return True if `text` has the form `organisation/model`, without asking a hub."""
+    """Return True if `text` has the form `organisation/model`. No hub is contacted."""
     return _HUB_ID.fullmatch(text) is not None and ".." not in text
 
 
 def fetch_model(hub_id: str, files: Sequence[str]) -> Path:
-    """Return the directory in the hub client's own cache that holds the model's yaml and the files.
+    """Download the model's yaml and the files, and return their directory in the cache of the hub's client.
 
-    Hugging Face is asked first if its client is installed, then ModelScope: a model may be on one of them only.
-    A hub client that is offline (`HF_HUB_OFFLINE=1`) returns what its cache has.
+    Hugging Face is tried first, then ModelScope, each only if its client is installed. A client that is offline
+    (`HF_HUB_OFFLINE=1`) returns the files in its cache.
 
     Args:
         hub_id: e.g. `FunAudioLLM/CosyVoice2-0.5B`.
-        files: the names of files besides the yaml. A hub need not have all of them.
+        files: the names of the wanted files besides the yaml. Files that the hub does not have are left out.
 
     Raises:
         MissingRequirement: no hub client is installed.
-        ModelDirectoryError: no hub has the model, or none can be reached.
+        ModelDirectoryError: the model could be downloaded from no hub.
     """
     wanted = [*YAML_NAMES, *files]
     told = []
@@ -65,7 +65,7 @@ def fetch_model(hub_id: str, files: Sequence[str]) -> Path:
 
 
 class _Unreachable(Exception):
-    """The first line of a hub client's error."""
+    """The download from one hub failed. The message is the first line of the client's error."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error).strip().partition("\n")[0] or type(error).__name__)
@@ -91,7 +91,13 @@ def _from_modelscope(hub_id: str, wanted: list[str]) -> Path:
 
 @dataclass(frozen=True)
 class _Hub:
-    """A hub: its name for people, its client's package, and the function that fetches files."""
+    """A hub of models.
+
+    Attributes:
+        name: the hub's name for messages.
+        client: the Python package of its client.
+        fetch: (hub id, names of files) -> directory with the files; raises `_Unreachable`.
+    """
 
     name: str
     client: str

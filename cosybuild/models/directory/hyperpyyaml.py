@@ -1,10 +1,10 @@
-"""HyperPyYAML read as data: no tag is executed, nothing is imported, references and arithmetic are resolved.
+"""Read HyperPyYAML as data. References and arithmetic are resolved; no tag is executed and nothing is imported.
 
-    !new:a.B, !name:a.b, !apply:a.b    become `Node`s: the dotted name and the unchanged arguments
+    !new:a.B, !name:a.b, !apply:a.b    become `Node`s with the dotted name and the arguments
     !ref <a>, !ref <a[b]> * 2          become the value, or the result of the arithmetic
     !tuple                             becomes a tuple
 
-Every document is bounded (`MAX_BYTES`, `MAX_VALUES`), so that a small file cannot fill the memory.
+The size of a document is limited (`MAX_BYTES`, `MAX_VALUES`), so that a small file cannot fill the memory.
 """
 
 from __future__ import annotations
@@ -22,9 +22,13 @@ from cosybuild.models.directory.arithmetic import ArithmeticProblem, evaluate
 from cosybuild.system.files import read_regular
 
 MAX_BYTES = 2**20
+"""The largest permitted size of a file."""
+
 MAX_VALUES = 100_000
+"""The largest permitted number of values, after merges are done and references are resolved."""
+
 MAX_NUMBER = 2**63
-"""Bound on the magnitude of whole numbers; in general, larger ones can neither become floats nor be printed."""
+"""The limit for the absolute value of integers. Very large integers can neither become floats nor be printed."""
 
 _REFERENCE = re.compile(r"<([A-Za-z_][^<>]*)>")
 
@@ -34,9 +38,9 @@ class Node:
     """The content of a `!new:`, `!name:` or `!apply:` tag.
 
     Attributes:
-        tag: `new`, `name` or `apply`; also `module`, `include`, or `unknown` for a tag of another kind.
-        target: the dotted name, never imported.
-        arguments: the mapping or sequence below it; None where there is none.
+        tag: `new`, `name`, `apply`, `module` or `include`; `unknown` for any other tag.
+        target: the dotted name behind the tag; it is never imported.
+        arguments: the mapping or sequence below the tag; None if there is none.
     """
 
     tag: str
@@ -51,7 +55,7 @@ class _Reference:
 
 
 class _Loader(yaml.SafeLoader):
-    """A SafeLoader that reads the HyperPyYAML tags as inert data."""
+    """A SafeLoader of PyYAML that reads HyperPyYAML's tags as data."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -59,15 +63,14 @@ class _Loader(yaml.SafeLoader):
         self._merged = 0
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """Return the value of a node.
+        """Return the value of a YAML node.
 
         Raises:
-            ConstructorError: a scalar does not match its tag, e.g. `!!bool x`, or is a number of too many
-                digits.
+            ConstructorError: a scalar does not match its tag, e.g. `!!bool x`, or is an integer of more than 63 bits.
         """
         try:
             value = super().construct_object(node, deep)
-        # The constructors of PyYAML raise bare errors for such scalars.
+        # PyYAML's constructors raise Python's built-in errors for such scalars.
         except (ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
             raise _not_constructed(f"it has a value that cannot be read as {_kind(node)}", node) from error
         if isinstance(value, int) and abs(value) >= MAX_NUMBER:
@@ -75,15 +78,15 @@ class _Loader(yaml.SafeLoader):
         return value
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Replace each `<<` by the pairs of the mappings it refers to.
+        """Replace each merge key `<<` of a mapping by the pairs of the mappings that it refers to.
 
-        A key of the mapping itself overrides a merged one, and an earlier merged mapping overrides a later one.
-        PyYAML's method is not used: its patch releases differ in which mapping overrides the other, and in the number
-        of pairs that nested merges make.
+        A key of the mapping itself overrides a merged key, and an earlier merged mapping overrides a later one.
+        PyYAML's own method is not used, because its patch releases differ in the order of overriding and in the number
+        of pairs that nested merges create.
 
         Raises:
-            ConstructorError: a key is no name or occurs twice, `<<` refers to something else, or the merges exceed
-                `MAX_VALUES`.
+            ConstructorError: a key is not a plain scalar or occurs twice, `<<` does not refer to a mapping, or the
+                merges create more than `MAX_VALUES` pairs.
         """
         if node in self._flattened:
             return
@@ -117,7 +120,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _kind(node: yaml.Node) -> str:
-    """Return the name of a tag of YAML itself, e.g. `bool`."""
+    """Return the name of the node's tag without its prefix, e.g. `bool`."""
     return node.tag.rpartition(":")[2]
 
 
@@ -146,7 +149,7 @@ def _tuple(loader: yaml.SafeLoader, node: yaml.Node) -> tuple[Any, ...]:
 
 
 def _unknown(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Node:
-    # Tags that are not HyperPyYAML's (e.g. python/object) are inert, too.
+    # Tags that are not HyperPyYAML's (e.g. python/object) are also read as data.
     return Node("unknown", suffix, _plain(loader, node))
 
 
@@ -163,11 +166,11 @@ _Loader.add_multi_constructor("tag:yaml.org,2002:python/", _unknown)
 
 
 def read_hyperpyyaml(path: Path) -> dict[str, Any]:
-    """Return the document as plain data and `Node`s, with references resolved.
+    """Return the content of a HyperPyYAML file as plain data and `Node`s, with references resolved.
 
     Raises:
-        ModelDirectoryError: it cannot be read, is too big, is no mapping, or a reference has no target
-            or is circular.
+        ModelDirectoryError: the file cannot be read, is too large or is not a mapping, or a reference has no target or
+            is circular.
     """
     text = _text(path)
     try:
@@ -185,7 +188,7 @@ def read_hyperpyyaml(path: Path) -> dict[str, Any]:
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """Return a value, or the arguments of a node, as a mapping; an empty one for any other value."""
+    """Return `value` if it is a mapping, the arguments of a `Node` if they are one, else an empty mapping."""
     if isinstance(value, Node):
         value = value.arguments
     return value if isinstance(value, Mapping) else {}
@@ -205,7 +208,7 @@ def _text(path: Path) -> str:
 
 
 def _not_utf8(path: Path, data: bytes, start: int) -> ModelDirectoryError:
-    """Return the error for a file that is not UTF-8; it names the encoding in which the file is text."""
+    """Return the error for a file that is not UTF-8. It names another encoding in which the file can be decoded."""
     encodings = ["UTF-16"] if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ["GBK"]
     for encoding in encodings:
         try:
@@ -220,7 +223,7 @@ def _not_utf8(path: Path, data: bytes, start: int) -> ModelDirectoryError:
 
 
 class _Resolver:
-    """The replacement of references in a document; circles are detected."""
+    """Replaces the references in a document by their values. A circle of references raises an error."""
 
     def __init__(self, path: Path, document: dict[Any, Any]) -> None:
         self._path = path
@@ -241,7 +244,7 @@ class _Resolver:
         if isinstance(value, Node):
             return Node(value.tag, value.target, self._resolved(value.arguments))
         if isinstance(value, Mapping):
-            # A number or null before a colon is a name too.
+            # A number or null before a colon is also a name.
             return {str(key): self._resolved(inner) for key, inner in value.items()}
         if isinstance(value, list | tuple):
             return type(value)(self._resolved(inner) for inner in value)

@@ -1,4 +1,4 @@
-"""The location of a model directory: a path on this machine, or the id of a model on a hub."""
+"""Find a model directory, given as a path on this machine or as the id of a model on a hub."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cosybuild.models.directory.hub import fetch_model, is_hub_id
 
 @contextmanager
 def convert_permission_errors() -> Iterator[None]:
-    """Convert a PermissionError of the `with` block to an error that names the unreadable file or directory.
+    """Convert a PermissionError in the `with` block to an error that names the unreadable file or directory.
 
     Raises:
         ModelDirectoryError: in place of the PermissionError.
@@ -28,14 +28,15 @@ def convert_permission_errors() -> Iterator[None]:
 
 
 def locate(model_dir: str, files: Sequence[str]) -> Path:
-    """Return the directory of `model_dir`; a hub id is fetched.
+    """Return the path of the model directory. If `model_dir` is a hub id, the model is downloaded first.
 
     Args:
         model_dir: a directory or a hub id.
-        files: the files to fetch from a hub besides the yaml.
+        files: the names of the files to download from a hub besides the yaml.
 
     Raises:
-        ModelDirectoryError: there is no such directory, or the hub does not have it.
+        ModelDirectoryError: there is no such directory, or the download failed.
+        MissingRequirement: `model_dir` is a hub id, and no hub client is installed.
     """
     try:
         path = Path(model_dir).expanduser()
@@ -63,7 +64,7 @@ def locate(model_dir: str, files: Sequence[str]) -> Path:
 
 
 def similar_directories(path: Path) -> list[Path]:
-    """Return up to three directories beside an absent path with names like its own."""
+    """Return up to three existing directories next to a missing path, with names similar to its name."""
     parent = path.parent
     names = sorted(entry.name for entry in parent.iterdir() if entry.is_dir()) if parent.is_dir() else []
     return [parent / name for name in difflib.get_close_matches(path.name, names, n=3)]

@@ -1,4 +1,4 @@
-"""The reader of a model directory's prompt mel: how the spectrogram of a prompt is computed from its samples."""
+"""Read from a model directory's yaml the parameters of the mel spectrogram that is computed for a prompt."""
 
 from __future__ import annotations
 
@@ -18,14 +18,21 @@ PUBLISHED: Mapping[Family, Mapping[str, Any]] = {
     Family.cosyvoice2: {**_NEW, "fmax": 8000},
     Family.cosyvoice3: {**_NEW, "fmax": None},
 }  # fmt: skip
-"""Version -> values of the published model, by the names of the yaml. `fmax` None is half of the sampling rate."""
+"""The parameters in the published models, by version and by name in the yaml.
+
+`fmax` = None stands for half of the sampling rate.
+"""
 
 
 def prompt_mel_values(family: Family, document: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the values of `feat_extractor` in a yaml, those of the published model if the yaml has none.
+    """Return the parameters that a yaml states under `feat_extractor`, or the published ones if it has no such key.
 
-    Return None if the yaml describes a transform that the runtime does not compute: a centred one, or one with a
-    shorter window. This is no error, because no build depends on these values.
+    The result is None if the runtime cannot compute the described transform, for example one with `center: True` or
+    with a window shorter than `n_fft`. This is not an error, because no build depends on these parameters.
+
+    Args:
+        family: the CosyVoice version.
+        document: the parsed content of the yaml.
     """
     node = document.get("feat_extractor")
     if node is None:

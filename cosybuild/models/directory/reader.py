@@ -1,4 +1,4 @@
-"""The reader of a CosyVoice model directory: its version and the data of its yaml."""
+"""Read a CosyVoice model directory: its version, and the hyper-parameters in its yaml."""
 
 from __future__ import annotations
 
@@ -19,32 +19,33 @@ from cosybuild.printable import one_line
 
 WEIGHTS = "flow.pt"
 
-# Arguments of upstream's estimators that training or our input specification covers, by family.
+# Arguments that the estimator may have in a yaml although they are no hyper-parameters here (`out_channels` of a DiT).
 _UNUSED = {"dropout", "num_decoding_left_chunks", "out_channels", "long_skip_connection"}
-# Only the streaming variant needs this argument, and upstream's default is the published value.
+# Only the streaming variant needs this argument, and its default in CosyVoice is the published value.
 _OPTIONAL = {"static_chunk_size"}
 _SCHEDULES = ("cosine", "linear")
 _LONGEST = 600
-"""Largest number of characters of a fault in a message."""
+"""The largest number of characters of the fault in an error message; a longer text is cut."""
 
 
 HyperparameterReader = Callable[[Path, Family, Mapping[str, Any]], dict[str, Any]]
-"""(yaml file, version, the file's content) -> hyper-parameters of one component."""
+"""A function (path of the yaml, version, parsed content of the yaml) -> hyper-parameters of one component."""
 
 
 @dataclass(frozen=True)
 class ModelDirectory:
-    """The facts in a model directory about one component and the solver.
+    """The content of a model directory's yaml about one component and the solver.
 
     Attributes:
         path: the directory.
-        yaml: the file that the facts were read from.
-        family: the version of CosyVoice.
-        hyperparameters: hyper-parameters of the component.
-        solver: the solver around the estimator.
-        frames_per_second: mel frames of one second of audio.
-        prompt_mel: values of the prompt's mel, by the names of the yaml; None if the runtime cannot compute it.
-        chunked: False if the yaml is of version 2 before April 2025, whose estimator has no chunk mask.
+        yaml: the path of the yaml.
+        family: the CosyVoice version.
+        hyperparameters: those of the component.
+        solver: schedule and guidance of the solver that calls the estimator.
+        frames_per_second: mel frames per second of audio.
+        prompt_mel: parameters of the prompt's mel spectrogram, see `prompt_mel_values`; None if the runtime cannot
+            compute it.
+        chunked: False if the estimator has no chunk mask, as in version 2 before April 2025.
     """
 
     path: Path
@@ -61,9 +62,9 @@ def estimator_hyperparameters(yaml: Path, family: Family, document: Mapping[str,
     """Return the hyper-parameters of the estimator in a model directory's yaml.
 
     Args:
-        yaml: the file, for messages.
-        family: the version.
-        document: the file's content.
+        yaml: path of the yaml, for error messages.
+        family: the CosyVoice version.
+        document: the parsed content of the yaml.
 
     Raises:
         ModelDirectoryError: the estimator is of another class, or a value is not valid.
@@ -85,7 +86,7 @@ def read_model_directory(
     Args:
         path: the directory.
         read: function that reads the hyper-parameters of one component.
-        asked: the setting `model`; it decides between yaml files of several versions.
+        asked: the setting `model`; it chooses the yaml if the directory has files of several versions.
 
     Raises:
         ModelDirectoryError: there is no yaml or more than one, a network is of another class, or a value is not valid.
@@ -127,7 +128,7 @@ def _hyperparameters(yaml: Path, family: Family, estimator: Node) -> dict[str, A
 
 
 def is_count(value: Any) -> bool:
-    """Return True for a whole number from 1 to 1,000,000."""
+    """Return True if `value` is an integer from 1 to 1,000,000, and no bool."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 1_000_000
 
 
@@ -156,10 +157,15 @@ def _frames_per_second(yaml: Path, family: Family, document: Mapping[str, Any]) 
 
 
 def child(yaml: Path, document: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    """Return the mapping at a path of names; the arguments of a node count as its mapping.
+    """Return the mapping that the keys `names` lead to, one inside the other. A `Node` stands for its arguments.
+
+    Args:
+        yaml: path of the yaml, for error messages.
+        document: the mapping to start from.
+        *names: the keys.
 
     Raises:
-        ModelDirectoryError: a name is missing.
+        ModelDirectoryError: a key is missing.
     """
     value: Any = document
     for index, name in enumerate(names):
@@ -170,7 +176,12 @@ def child(yaml: Path, document: Mapping[str, Any], *names: str) -> Mapping[str, 
 
 
 def refused(yaml: Path, what: str) -> ModelDirectoryError:
-    """Return the error for a fault in a model directory's yaml; a long fault is cut."""
+    """Return the error for a fault in a model directory's yaml.
+
+    Args:
+        yaml: path of the yaml.
+        what: the fault, a clause without a full stop; a long text is cut.
+    """
     shown = one_line(what if len(what) <= _LONGEST else f"{what[:_LONGEST]}...")
     return ModelDirectoryError(
         f"{yaml}: {shown}.", hint="Next: compare the file with the one of the published model of this version."

@@ -1,4 +1,4 @@
-"""The yaml of a model directory, and the version that the class of its estimator identifies."""
+"""Find the yaml of a model directory, and recognise the CosyVoice version by the estimator's class in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from cosybuild.models.directory.hyperpyyaml import Node, mapping, read_hyperpyya
 YAML_NAMES = tuple(facts.yaml for facts in FAMILIES.values())
 
 STEP_AUDIO_YAML = "flow.yaml"
-"""The name of the yaml of Step-Audio 2's token2wav, whose other classes have the names of CosyVoice 2."""
+"""The name of the yaml of Step-Audio 2's token2wav. Except for the estimator, its classes are named as in CosyVoice 2.
+"""
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,10 @@ class ModelYaml:
     """The yaml of a model directory.
 
     Attributes:
-        path: the file.
-        family: the version that its estimator's class identifies; that of the file's name if the class is unknown.
-        document: its content.
+        path: the path of the yaml.
+        family: the CosyVoice version that the estimator's class identifies. If the class is unknown, the name of the
+            yaml identifies the version.
+        document: the parsed content.
     """
 
     path: Path
@@ -34,14 +36,14 @@ class ModelYaml:
 
 
 def find_yaml(path: Path, asked: Family = Family.auto) -> ModelYaml:
-    """Return the yaml of a model directory. The class of the estimator decides the version, not the file's name.
+    """Return the yaml of a model directory.
 
     Args:
         path: the directory.
-        asked: the setting `model`; it decides between files of several versions.
+        asked: the setting `model`; it chooses the yaml if the directory has files of several versions.
 
     Raises:
-        ModelDirectoryError: there is none, or files of several versions and `asked` does not decide.
+        ModelDirectoryError: there is no yaml, or there are yaml files of several versions and `asked` chooses none.
     """
     named = [path / name for name in YAML_NAMES if (path / name).is_file()]
     found = [_read(yaml) for yaml in named] or list(_renamed(path))
@@ -60,15 +62,15 @@ def find_yaml(path: Path, asked: Family = Family.auto) -> ModelYaml:
 
 
 def estimator_node(document: Mapping[str, Any]) -> Node | None:
-    """Return the node flow -> decoder -> estimator, or None if the document has none."""
+    """Return the `Node` of the estimator, at flow -> decoder -> estimator; None if the document has no such node."""
     node = mapping(mapping(document.get("flow")).get("decoder")).get("estimator")
     return node if isinstance(node, Node) else None
 
 
 def family_of(estimator: Node) -> Family | None:
-    """Return the version whose estimator a node describes, or None for another class.
+    """Return the CosyVoice version whose estimator the node describes; None if the class is unknown.
 
-    Until April 2025 version 2 had the class of version 1, with `causal: True`.
+    Until April 2025, version 2 used the estimator class of version 1 with the argument `causal: True`.
     """
     name = estimator.target.rpartition(".")[2]
     if name == FAMILIES[Family.cosyvoice1].upstream_class:
@@ -79,7 +81,7 @@ def family_of(estimator: Node) -> Family | None:
 
 
 def is_early(estimator: Node) -> bool:
-    """Return True for version 2's estimator as yaml files stated it before April 2025, without a chunk mask."""
+    """Return True if the node describes version 2's estimator of before April 2025, which has no chunk mask."""
     name = estimator.target.rpartition(".")[2]
     return name == FAMILIES[Family.cosyvoice1].upstream_class and mapping(estimator).get("causal") is True
 
@@ -97,7 +99,7 @@ def _read(yaml: Path) -> ModelYaml:
 
 
 def _renamed(path: Path) -> Iterator[ModelYaml]:
-    """Yield the files of other names that describe an estimator of a known class."""
+    """Yield the yaml files in a directory that describe a known estimator, under any name."""
     for yaml in sorted((*path.glob("*.yaml"), *path.glob("*.yml"))):
         try:
             document = read_hyperpyyaml(yaml)

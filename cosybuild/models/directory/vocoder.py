@@ -1,4 +1,4 @@
-"""The reader of the vocoder in a CosyVoice model directory."""
+"""Read the vocoder's hyper-parameters from a CosyVoice model directory."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ PLAIN_CLASS = "HiFTGenerator"
 CAUSAL_CLASS = "CausalHiFTGenerator"
 
 F0_CLASSES = {PLAIN_CLASS: "ConvRNNF0Predictor", CAUSAL_CLASS: "CausalConvRNNF0Predictor"}
-"""Class of a vocoder -> class of its f0 predictor."""
+"""The class of the f0 predictor that each class of vocoder has."""
 
 EXACT_RATE = 22050
-"""At this sampling rate upstream uses the class `SineGen`, at any other rate the class `SineGen2`."""
+"""The sampling rate, in Hz, at which CosyVoice uses the class `SineGen`. At other rates it uses `SineGen2`."""
 
 _OPTIONAL = {"conv_pre_look_right"}
 _NESTED = {"istft_params", "f0_predictor"}
@@ -38,12 +38,12 @@ _NAMES = (
 
 @dataclass(frozen=True)
 class VocoderDirectory:
-    """The facts in a model directory about its vocoder.
+    """The content of a model directory about its vocoder.
 
     Attributes:
-        yaml: the file it was read from.
-        parameters: the hyper-parameters, as the yaml states them.
-        weights: hift.pt.
+        yaml: the path of the yaml.
+        parameters: the hyper-parameters in the yaml.
+        weights: the path of hift.pt in the directory, which may be missing.
     """
 
     yaml: Path
@@ -55,7 +55,7 @@ def read_vocoder(path: Path) -> VocoderDirectory:
     """Read the vocoder's hyper-parameters from a model directory.
 
     Raises:
-        ModelDirectoryError: there is no yaml or no vocoder in it, the vocoder is of another class, or a value is not
+        ModelDirectoryError: there is no yaml, the yaml has no vocoder or one of an unknown class, or a value is not
             valid.
     """
     found = find_yaml(path)
@@ -63,20 +63,20 @@ def read_vocoder(path: Path) -> VocoderDirectory:
 
 
 def vocoder_hyperparameters(yaml: Path, _: Family, document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the hyper-parameters of the vocoder by the names of `VocoderParameters`, as plain data.
+    """Return the hyper-parameters of the vocoder as plain data, by the names of `VocoderParameters`.
 
     Args:
-        yaml: the file, for messages.
-        document: the file's content.
+        yaml: path of the yaml, for error messages.
+        document: the parsed content of the yaml.
 
     Raises:
-        ModelDirectoryError: there is no vocoder, the vocoder is of another class, or a value is not valid.
+        ModelDirectoryError: the yaml has no vocoder or one of an unknown class, or a value is not valid.
     """
     return asdict(_parameters(yaml, document))
 
 
 def _parameters(yaml: Path, document: Mapping[str, Any]) -> VocoderParameters:
-    """Read the vocoder. Its class and sampling rate select one of three variants; the model's version is not used."""
+    """Return the vocoder's hyper-parameters. Its class and its sampling rate select one of three variants."""
     node = document.get("hift")
     if not isinstance(node, Node):
         raise refused(yaml, "hift is not a `!new:` node")
@@ -101,7 +101,13 @@ def _form(yaml: Path, kind: str, stated: Mapping[str, Any]) -> VocoderParameters
 
 
 def _values(yaml: Path, kind: str, stated: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that the yaml states for the vocoder: parameter (see `VocoderParameters`) -> value."""
+    """Return the vocoder's arguments in the yaml, by the names of `VocoderParameters`.
+
+    Args:
+        yaml: path of the yaml, for error messages.
+        kind: the vocoder's class.
+        stated: the arguments of the vocoder's node.
+    """
     optional = _OPTIONAL if kind == CAUSAL_CLASS else set()
     if unknown := sorted(set(stated) - set(_NAMES) - _NESTED - optional):
         raise refused(yaml, f"the vocoder has arguments that are not known here: {', '.join(unknown)}")

@@ -1,1 +1,1 @@
-"""Modules of users: code that calls a module, and records the code, data and packages that the module reads."""
+"""PyTorch modules of users: code that constructs them, and that records the files and packages that they read."""

@@ -25,12 +25,12 @@ _HIDDEN = {
     "pty.spawn": _PROCESS,
     "socket.connect": _CONNECTION,
 }
-"""Audit event -> a phrase for an action whose effects no hook of this process sees."""
+"""The audit events for actions whose effects a hook in this process cannot see: event -> phrase for messages."""
 _DATABASE = "sqlite3.connect"
 _LIBRARY = "ctypes.dlopen"
 _EVENTS = frozenset(["open", "import", _DATABASE, _LIBRARY, *_LISTS, *_HIDDEN])
 
-# The import system lists every directory of the import path; these listings are ignored, since imports are recorded.
+# The import system lists every directory of the import path. These listings are ignored; imports are recorded instead.
 _IMPORT_SYSTEM = ("<frozen importlib", f"{os.path.dirname(importlib.__file__)}/")  # noqa: PTH120  # text only
 
 
@@ -39,13 +39,13 @@ class Reads:
     """The files, directories and modules that code has read.
 
     Attributes:
-        files: absolute path of every file that was opened for reading, even if that failed. A path that
-            was written before it was read is left out.
-        written: absolute path of every file that was emptied or created, and not read before. A file that is only
-            appended to keeps its content, so it counts once it is read.
+        files: absolute path of every file that was opened for reading, even if that failed. A file that the code wrote
+            before it read it is left out.
+        written: absolute path of every file that was created or emptied before it was read. Appending to an existing
+            file keeps its content, so such a file is not included.
         listed: absolute path of every directory that was listed.
         imports: name of every module whose import began, even if it failed.
-        hidden: phrases for actions that cannot be followed, such as starting a process.
+        hidden: phrases for actions that cannot be recorded, such as `starts a process`.
     """
 
     files: set[str] = field(default_factory=set)
@@ -55,7 +55,7 @@ class Reads:
     hidden: set[str] = field(default_factory=set)
 
     def see(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Record one audit event."""
+        """Record one audit event of Python, given its name and its arguments."""
         if event == "open":
             self._opened(*arguments)
         elif event in _LISTS:
@@ -67,7 +67,7 @@ class Reads:
         elif event == _DATABASE:
             self._opened(arguments[0], "rb", 0)
         elif event == _LIBRARY and arguments[0] is not None and os.path.exists(arguments[0]):  # noqa: PTH110  # text
-            # If a name has no directory, the system's linker searches its own directories.
+            # A name without a directory does not exist as a path: the system's linker searches its own directories.
             self._opened(arguments[0], "rb", 0)
         elif event in _HIDDEN:
             self.hidden.add(_HIDDEN[event])
@@ -82,7 +82,7 @@ class Reads:
         else:
             empties, appends = bool(flags & os.O_TRUNC), flags & os.O_ACCMODE == os.O_WRONLY
             if not flags & os.O_CREAT and not os.path.isabs(name) and not os.path.lexists(path):  # noqa: PTH117
-                # The event does not hold the directory's descriptor.
+                # The event does not contain the descriptor of the directory that the name is relative to.
                 self.hidden.add(_BY_DESCRIPTOR)
         if empties or (appends and not os.path.lexists(path)):
             if path not in self.files:
@@ -92,7 +92,7 @@ class Reads:
 
 
 def _absolute(name: Any) -> str | None:
-    """Return the path as given, made absolute; None for a descriptor."""
+    """Return a path of an audit event as an absolute path; None for a file descriptor, which has no path."""
     if isinstance(name, int):
         return None
     try:
@@ -103,7 +103,10 @@ def _absolute(name: Any) -> str | None:
 
 @contextmanager
 def record_reads() -> Iterator[Reads]:
-    """Record the files that Python code of this process opens until the block ends; native code is not seen."""
+    """Record what the Python code of this process opens, lists and imports in the `with` block.
+
+    Files that native code opens are not recorded.
+    """
     reads, active = Reads(), _active()
     active.append(reads)
     try:
@@ -114,7 +117,10 @@ def record_reads() -> Iterator[Reads]:
 
 @cache
 def _active() -> list[Reads]:
-    """Return the active records. The hook cannot be removed, so the first call installs it, once."""
+    """Return the list of the `Reads` objects that record at present.
+
+    The first call installs the audit hook. A hook cannot be removed, so it stays and does nothing if the list is empty.
+    """
     active: list[Reads] = []
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:

@@ -33,16 +33,21 @@ GENERATORS = (
 
 
 def is_declared(tensors: Sequence[TensorSettings]) -> bool:
-    """Return True if every tensor of a side is declared with its shape, so that no file is needed to complete it."""
+    """Return True if there is at least one tensor and every tensor has a shape, so that no ONNX file has to add it.
+
+    Args:
+        tensors: the setting `model.inputs` or `model.outputs`.
+    """
     return bool(tensors) and all(tensor.shape is not None for tensor in tensors)
 
 
 def declared_spec(model: ModelSettings, tables: Mapping[str, int] | None = None) -> ModelSpec:
-    """Return the input specification that the settings declare.
+    """Return the inputs and outputs that the settings declare.
 
     Args:
-        model: the settings.
-        tables: input -> rows of the table that it indexes, if that is known.
+        model: the settings of the group `model`.
+        tables: for inputs whose values index a table, the number of rows of the table by the input's name; None if
+            nothing is known.
 
     Raises:
         ConfigurationError: a name occurs twice, a shape, dtype or generator is not valid, or a range is empty.
@@ -108,7 +113,7 @@ def _dim(place: str, dim: Any) -> int | str:
 
 
 def targets_in(node: Any) -> list[str]:
-    """Return every `_target_` of a node, the outermost first."""
+    """Return every `_target_` in nested mappings and lists, the outermost first."""
     if isinstance(node, Mapping):
         own = [str(node["_target_"])] if "_target_" in node else []
         return own + [name for value in node.values() for name in targets_in(value)]
@@ -118,13 +123,15 @@ def targets_in(node: Any) -> list[str]:
 
 
 def file_of_target(target: Any) -> Path:
-    """Return the source file of a `_target_`, found without importing anything.
+    """Return the source file with the class or function that `_target_` names. Nothing is imported.
 
-    Packages are looked up on the import path and in the working directory, as `python -m` does.
+    The module is searched on the import path and in the working directory, as `python -m` does.
+
+    Args:
+        target: the setting `model.target`, a mapping with the dotted name `_target_`.
 
     Raises:
-        ConfigurationError: `target` has no `_target_`, no module of that name can be found, or it lies in the
-            directory of a run.
+        ConfigurationError: `target` has no `_target_`, there is no such module, or the module is in a run directory.
     """
     name = target.get("_target_") if isinstance(target, dict) else None
     if not isinstance(name, str) or "." not in name:
@@ -147,7 +154,11 @@ def file_of_target(target: Any) -> Path:
 
 
 def source_file(parts: Sequence[str]) -> Path | None:
-    """Return the file of the deepest module along a dotted name; the rest of the name is a class or method in it."""
+    """Return the file of the longest part of a dotted name that is a module; None if no part is a module with a file.
+
+    Args:
+        parts: the parts of the dotted name, e.g. `("package", "module", "Class")`.
+    """
     path: Sequence[str] = ["", *sys.path]
     found = None
     for part in parts:

@@ -1,4 +1,4 @@
-"""The import of a user's modules from their present source; neither byte code nor an earlier import is used."""
+"""Import a user's Python modules from their present source, without byte code and without earlier imports."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from typing import Any
 
 
 class FromSource(SourceFileLoader):
-    """A loader that always compiles the source. Python would use byte code of another source of equal size and time.
+    """A loader that always compiles the source.
+
+    Python's own loader uses stored byte code if the source has the same size and modification time, even if its content
+    is different.
 
     Attributes:
-        digest: sha256 of the source that was compiled; None before.
+        digest: sha256 of the source that was compiled; None before the source was read.
     """
 
     digest: str | None = None
 
     def path_stats(self, path: Any) -> Mapping[str, Any]:
-        """Refuse, so that the import system neither reads nor writes byte code."""
+        """Raise an OSError, so that the import system neither reads nor writes byte code."""
         raise OSError("byte code is not used")
 
     def get_data(self, path: str) -> bytes:
-        """Return the source and record its sha256."""
+        """Return the content of the source file, and store its sha256 in `digest`."""
         data = super().get_data(path)
         self.digest = hashlib.sha256(data).hexdigest()
         return data
@@ -41,7 +44,7 @@ class _Finder(MetaPathFinder):
     ) -> ModuleSpec | None:
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is None:
-            # The interpreter reports imports only; code may also look for a module with importlib.util.find_spec.
+            # The interpreter reports only imports. This also reports a search with importlib.util.find_spec.
             sys.audit("import", fullname, None, None, None, None)
         if spec is None or type(spec.loader) is not SourceFileLoader or not self._is_local(spec.loader.path):
             return None
@@ -51,7 +54,11 @@ class _Finder(MetaPathFinder):
 
 @contextmanager
 def import_from_source(is_local: Callable[[str], bool]) -> Iterator[None]:
-    """Import modules whose file is local from their source while the block runs."""
+    """Import local modules from their source in the `with` block.
+
+    Args:
+        is_local: returns True for the path of a local module.
+    """
     finder = _Finder(is_local)
     sys.meta_path.insert(0, finder)
     try:
@@ -61,10 +68,10 @@ def import_from_source(is_local: Callable[[str], bool]) -> Iterator[None]:
 
 
 def forget_changed(sources: Mapping[str, str]) -> None:
-    """Remove all these modules from `sys.modules` if one of them was imported from another source.
+    """Remove all modules in `sources` from `sys.modules` if any of them was imported from different source code.
 
     Args:
-        sources: module name -> sha256 of its source.
+        sources: name of a module -> sha256 of its expected source.
     """
     stale = [name for name, digest in sources.items() if name in sys.modules and _digest(name) != digest]
     if stale:

@@ -1,4 +1,4 @@
-"""Installed distributions: the owner of a file, and the identity of a distribution's content."""
+"""Installed distributions (packages of pip): which one owns a file, and a digest of the content of one."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path, PurePosixPath
 from packaging.utils import canonicalize_name
 
 SITES = ("site-packages", "dist-packages")
-"""Names of the directories that installers write to."""
+"""Names of the directories in which installers put packages."""
 
-# Rows of a RECORD that differ between machines although the package is the same.
+# Files in the RECORD of a distribution that differ between machines although the distribution is the same.
 _OF_THE_MACHINE = ("INSTALLER", "REQUESTED", "direct_url.json", "RECORD")
 
 
 def site_of(path: str) -> Path | None:
-    """Return the installation directory on the import path that holds a file, or None."""
+    """Return the installation directory on the import path that contains the file `path`, or None."""
     for entry in sys.path:
         if Path(entry).name in SITES and path.startswith(f"{entry}/"):
             return Path(entry)
@@ -27,9 +27,9 @@ def site_of(path: str) -> Path | None:
 
 
 def owner_of(file: Path) -> str | None:
-    """Return the name of the distribution that lists a file; None if none does.
+    """Return the name of the distribution whose RECORD lists a file; None if there is none.
 
-    An editable installation does not list its files.
+    An editable installation does not list its source files.
     """
     site = site_of(str(file))
     if site is None:
@@ -47,7 +47,7 @@ def owner_of(file: Path) -> str | None:
 
 
 def owners() -> dict[str, str]:
-    """Return path -> distribution name for every file that a distribution lists."""
+    """Return the name of the distribution for the path of every file that a distribution's RECORD lists."""
     found: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
         if (name := _name_of(distribution)) is None:
@@ -59,9 +59,10 @@ def owners() -> dict[str, str]:
 
 
 def fingerprint(name: str) -> str:
-    """Return a distribution's version and a digest of the list of its files; `absent` if it is not installed.
+    """Return the version of a distribution and a digest of its list of files; `absent` if it is not installed.
 
-    The list holds a sha256 of every file as it was installed. A file that was edited afterwards is not noticed.
+    The list (RECORD) has the sha256 of every file as it was installed. If a file was edited after the installation, the
+    result does not change.
     """
     try:
         distribution = importlib.metadata.distribution(name)
@@ -72,9 +73,10 @@ def fingerprint(name: str) -> str:
 
 
 def requirements_of(name: str) -> tuple[str, ...]:
-    """Return a distribution and all installed ones that it requires, directly or indirectly.
+    """Return the names of a distribution and of all installed distributions that it requires, directly or indirectly.
 
-    Requirements of its own extras count, because it uses them if they are installed. Extras of others do not count.
+    The requirements of the distribution's own extras are included, because it uses them if they are installed. The
+    extras of the other distributions are not included.
     """
     found: set[str] = set()
     waiting: list[str] = [canonicalize_name(name)]
@@ -92,13 +94,13 @@ def requirements_of(name: str) -> tuple[str, ...]:
 
 
 def _name_of(distribution: Distribution) -> str | None:
-    """Return the distribution's name; None if its metadata lack the name, as after an incomplete removal."""
+    """Return the normalised name of a distribution; None if its metadata has no name, as after a partial removal."""
     name: str | None = distribution.metadata["Name"] if distribution.metadata is not None else None
     return None if name is None else canonicalize_name(name)
 
 
 def _required(distribution: Distribution, *, extras: bool) -> Iterator[str]:
-    from packaging.requirements import InvalidRequirement, Requirement  # 36 ms, and few plans come here
+    from packaging.requirements import InvalidRequirement, Requirement  # takes 36 ms, and few plans need it
 
     stated = distribution.metadata.get_all("Provides-Extra") if extras and distribution.metadata is not None else None
     for text in distribution.requires or ():
@@ -113,7 +115,7 @@ def _required(distribution: Distribution, *, extras: bool) -> Iterator[str]:
 
 
 def _rows(distribution: Distribution) -> Iterator[tuple[str, str]]:
-    """Yield (path below the installation directory, hash) for a package's files that are equal on every machine."""
+    """Yield the path below the installation directory and the hash of each file that is equal on every machine."""
     for row in (distribution.read_text("RECORD") or "").splitlines():
         file, _, rest = row.partition(",")
         # Files outside, such as scripts, contain the path of the interpreter; byte code contains times.

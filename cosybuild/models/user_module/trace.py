@@ -1,4 +1,4 @@
-"""The trace of a user's module: the code, data and packages that were read while it was made."""
+"""The trace of a user's module: the code, the data and the packages that its construction read."""
 
 from __future__ import annotations
 
@@ -30,29 +30,30 @@ _METADATA = re.compile(r"\.(?:dist|egg)-info(?=/)")
 _STARTED = ("__main__", "_distutils_hack")
 """Modules that the interpreter loads by itself."""
 _SHORT = 32
-"""The number of hex digits of a digest in a key."""
+"""The number of hexadecimal digits of a digest in a key."""
 _LISTING, _PACKAGE, _FILE = "names in ", "package ", "file "
-"""Prefixes of the names of parts; a file's name has one only if it could be taken for another kind of part."""
+"""Prefixes of the names in `Trace.parts`. A file has the prefix only if its name begins with one of the prefixes."""
 _KERNEL = ("/proc/", "/sys/", "/dev/")
-_RAM_DISK = "/dev/shm/"  # noqa: S108  # a place for users' files, although it lies below /dev
+_RAM_DISK = "/dev/shm/"  # noqa: S108  # users put files here, although it is below /dev
 _MADE_HERE = frozenset(["__pycache__", "outputs", "multirun"])
-"""Names that Python, cosybuild and Hydra add to a directory; they are no reason to build again."""
+"""Directories that Python, cosybuild and Hydra create beside a user's files; they do not change the trace."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """The ingredients of one target.
+    """Everything that the construction of one `_target_` read.
 
     Attributes:
-        files: name in keys -> (path, sha256) of every local file that was read.
-        directories: name in keys -> (path, sha256 of the names in it) of every local directory that was listed.
-        absent: paths that were tried and do not exist.
-        modules: name -> source file of every local or missing module, and of every installed top-level package.
-        packages: installed distribution -> its fingerprint.
-        hidden: phrases for actions that cannot be traced.
-        learned: paths that only a later step read.
-        void: True if the trace is known to lack something.
-        memo: the file in which this trace is stored; None where it is not stored.
+        files: every local file that was read: name in keys -> (path, sha256).
+        directories: every local directory that was listed: name in keys -> (path, sha256 of the names in it).
+        absent: paths that the code tried to open and that do not exist.
+        modules: every local Python module, every module that was not found, and every installed top-level package that
+            was imported: name -> source file, or None if it was not found.
+        packages: name of an installed distribution -> its `installed.fingerprint`.
+        hidden: phrases for actions that cannot be traced, see `Reads.hidden`.
+        learned: paths that were read only by a later step, not by the construction.
+        void: True if the trace is known to be incomplete, so that a new one must be made.
+        memo: the file in which this trace is stored; None if it is not stored.
     """
 
     files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
@@ -67,7 +68,7 @@ class Trace:
 
     @property
     def parts(self) -> dict[str, str]:
-        """Ingredient -> identity of its content, for keys: equal on every machine with the same content."""
+        """The name and a digest of everything in the trace, for keys; equal on every machine with the same content."""
         return {
             **{_part_of_file(name): digest[:_SHORT] for name, (_, digest) in self.files.items()},
             **{f"{_LISTING}{name}": digest[:_SHORT] for name, (_, digest) in self.directories.items()},
@@ -81,18 +82,20 @@ class Trace:
 
     @property
     def paths(self) -> frozenset[str]:
-        """Every local file that was read."""
+        """The paths of all local files that were read."""
         return frozenset(path for path, _ in self.files.values())
 
     @property
     def sources(self) -> dict[str, str]:
-        """Name of every local module -> sha256 of its source, without the modules of the running cosybuild package."""
+        """The sha256 of the source of every local module by its name, without the modules of cosybuild."""
         digests = dict(self.files.values())
         theirs = {name: path for name, path in self.modules.items() if name.partition(".")[0] != cosybuild.__name__}
         return {name: digests[path] for name, path in theirs.items() if path is not None and path in digests}
 
     def change(self, digest: Callable[[Path], str]) -> str | None:
-        """Return the first ingredient that has changed, or None.
+        """Return the name of the first file, directory, module or package that changed since the trace was made.
+
+        The result is None if nothing changed. For a `void` trace it is the text of `learned`.
 
         Args:
             digest: returns the sha256 of a file.
@@ -114,12 +117,12 @@ class Trace:
         return next((name for name, was in self.packages.items() if fingerprint(name) != was), None)
 
     def to_json(self) -> str:
-        """Return the trace as text for `trace_from_json`."""
+        """Return the trace as JSON text, which `trace_from_json` reads."""
         return json.dumps({**dataclasses.asdict(self), "schema": SCHEMA, "memo": None})
 
 
 def trace_from_json(text: str) -> Trace | None:
-    """Return the trace that `Trace.to_json` wrote; None if it is damaged or of another version."""
+    """Return the trace that `Trace.to_json` wrote; None if the text is damaged or has another schema number."""
     try:
         facts = json.loads(text)
         if facts.pop("schema") != SCHEMA:
@@ -130,19 +133,19 @@ def trace_from_json(text: str) -> Trace | None:
 
 
 def is_local(path: str) -> bool:
-    """Return True for a user's own file: of no installed package, nor of Python, cosybuild or the kernel."""
+    """Return True if a file belongs to the user, and not to an installed package, Python, cosybuild or the kernel."""
     if path.startswith((*_KERNEL, f"{_OURS}/")) and not path.startswith(_RAM_DISK):
         return False
     return site_of(path) is None and not path.startswith(_standard())
 
 
 def trace_of(reads: Reads, targets: Sequence[str], learned: Sequence[str] = ()) -> Trace:
-    """Return the trace of the targets; this process must have done nothing but make the targets.
+    """Return the trace of the targets. Call it in a process that did nothing else than construct the targets.
 
     Args:
-        reads: all files that were opened.
+        reads: the record of the construction.
         targets: the `_target_` names.
-        learned: files that count if they exist, also if they were not read.
+        learned: paths to include even if the construction did not read them.
     """
     loaded = {name: file for name, module in list(sys.modules.items()) if (file := _file(module)) is not None}
     loaded = {name: file for name, file in loaded.items() if name.partition(".")[0] not in _STARTED}
@@ -172,10 +175,13 @@ def trace_of(reads: Reads, targets: Sequence[str], learned: Sequence[str] = ()) 
 
 
 def untraced_reads(reads: Reads, trace: Trace, loaded: Collection[str]) -> tuple[str, ...]:
-    """Return local files that were read and are not in the trace.
+    """Return the local files that were read and that the trace does not contain.
 
     Args:
-        loaded: files of modules that were imported before the trace; warnings and tracebacks read them.
+        reads: the record of a step.
+        trace: the trace of the module that the step called.
+        loaded: files of Python modules that were imported before the step. They are ignored, because warnings and
+            tracebacks read source files.
     """
     seen = {source for path in reads.files if (source := _source(path)) is not None}
     new = seen - trace.paths - reads.written - set(loaded)
@@ -183,12 +189,12 @@ def untraced_reads(reads: Reads, trace: Trace, loaded: Collection[str]) -> tuple
 
 
 def loaded_files() -> frozenset[str]:
-    """Return the files of all imported modules."""
+    """Return the paths of the files of all imported Python modules."""
     return frozenset(file for module in list(sys.modules.values()) if (file := _file(module)) is not None)
 
 
 def names_in(path: str) -> str | None:
-    """Return the sha256 of the names in a directory; None if there is no directory."""
+    """Return the sha256 of the names in a directory; None if the directory cannot be listed."""
     try:
         names = sorted(name for name in os.listdir(path) if name not in _MADE_HERE)  # noqa: PTH208  # names only
     except OSError:
@@ -198,14 +204,14 @@ def names_in(path: str) -> str | None:
 
 @cache
 def _standard() -> tuple[str, ...]:
-    """Return the directories of Python's own library."""
+    """Return the places of Python's standard library: its directories and its zip file on the import path."""
     places = [f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib")]
     own = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
     return (*places, *(entry for entry in sys.path if Path(entry).name == own))
 
 
 def _missing(imports: Collection[str]) -> Iterator[str]:
-    """Yield the modules that were looked for and not found, except those inside installed packages."""
+    """Yield the names of modules whose import was tried and that were not found, except in installed packages."""
     for name in imports:
         top = name.partition(".")[0]
         if name in sys.modules:
@@ -226,7 +232,10 @@ def _file(module: Any) -> str | None:
 
 
 def _source(path: str) -> str | None:
-    """Return the source of byte code, or the path itself; None for package metadata: keys have the versions."""
+    """Return the source file for a file of byte code, and any other path unchanged.
+
+    The result is None for a file of package metadata, because keys contain the versions of packages.
+    """
     if path.endswith(".pyc"):
         try:
             source = importlib.util.source_from_cache(path)
@@ -237,7 +246,7 @@ def _source(path: str) -> str | None:
 
 
 def _is_metadata(path: str) -> bool:
-    """Return True for a file in the metadata directory of a distribution; the name of the directory is not enough."""
+    """Return True if a file is in the metadata directory of a distribution, which has METADATA or PKG-INFO."""
     if (found := _METADATA.search(path)) is None:
         return False
     directory = Path(path[: found.end()])
@@ -245,13 +254,16 @@ def _is_metadata(path: str) -> bool:
 
 
 def _names_ours(paths: set[str]) -> bool:
-    """Return True if one of these sources mentions cosybuild, and so may use its code."""
+    """Return True if one of the source files contains the word `cosybuild`, so that it may use cosybuild's code."""
     sources = (Path(path) for path in paths if path.endswith(".py"))
     return any(cosybuild.__name__.encode() in path.read_bytes() for path in sources if path.is_file())
 
 
 def _named(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield (name, path). The name is relative to the import path or the working directory, else that of the file."""
+    """Yield a unique name for keys and the path of each file or directory.
+
+    The name is the path relative to the import path or the working directory. Elsewhere, it is the file's name.
+    """
     roots = sorted({os.path.abspath(entry) for entry in (*sys.path, os.curdir)}, key=len, reverse=True)  # noqa: PTH100
     count: dict[str, int] = {}
     for path in paths:

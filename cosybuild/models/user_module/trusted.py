@@ -1,8 +1,8 @@
-"""The check of the `_target_`s in an imported record, before they are imported and called.
+"""Check the `_target_`s in an imported record, the configuration of a run from elsewhere, before they are called.
 
-A call of a `_target_` runs code. A target is allowed only if its top-level package was allowed by name, if it
-lies in an installed distribution, and if it is a class of modules. Everything else is refused before it is imported.
-Hydra's own list of forbidden targets is not sufficient, because it has only a few names.
+A call of a `_target_` runs code. A target is allowed if the user allowed its top-level package by name, if an installed
+distribution contains the package, and if the target is a class of torch modules. Hydra's own list of forbidden targets
+is not sufficient, because it has only a few names.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SAFE_PATH = "PYTHONSAFEPATH"
 
 
 def targets_of(node: Any) -> Iterator[str]:
-    """Return every `_target_` in plain data, the outermost first; Hydra's `instantiate` calls nested ones too."""
+    """Yield every `_target_` in plain data, the outermost first. Hydra's `instantiate` also calls nested ones."""
     if isinstance(node, Mapping):
         if "_target_" in node:
             yield str(node["_target_"])
@@ -37,7 +37,12 @@ def targets_of(node: Any) -> Iterator[str]:
 
 
 def leaves_of(node: Any, where: str) -> Iterator[tuple[str, Any]]:
-    """Yield every value in plain data that is neither a mapping nor a list, with its dotted name."""
+    """Yield the dotted name and the value of every value in plain data that is neither a mapping nor a list.
+
+    Args:
+        node: the data.
+        where: the dotted name of `node` itself.
+    """
     if isinstance(node, Mapping):
         for name, value in node.items():
             yield from leaves_of(value, f"{where}.{name}")
@@ -49,10 +54,16 @@ def leaves_of(node: Any, where: str) -> Iterator[tuple[str, Any]]:
 
 
 def refuse_paths(target: Any, where: str = "model.target") -> None:
-    """Refuse arguments that could name a file here, or that Hydra would replace by a value of this machine.
+    """Check that no argument of a target in a record could name a file, or is an interpolation of Hydra.
+
+    An interpolation such as `${oc.env:HOME}` would be replaced by a value of this machine.
+
+    Args:
+        target: plain data, as in `model.target`.
+        where: the dotted name of `target`, for error messages.
 
     Raises:
-        ConfigurationError: names the argument.
+        ConfigurationError: there is such an argument; the message names it.
     """
     for name, value in leaves_of(target, where):
         if not isinstance(value, str) or name.endswith("._target_"):
@@ -71,14 +82,14 @@ def refuse_paths(target: Any, where: str = "model.target") -> None:
 
 
 def vet_targets(target: Any, allowed: Collection[str]) -> None:
-    """Refuse a node, at any depth, whose `_target_` must not be called. The caller must be within `installed_only`.
+    """Check that every `_target_` in a record, at any depth, may be called. Call this within `installed_only`.
 
     Args:
-        target: plain data, as `model.target` has it.
-        allowed: top-level packages whose classes may be used.
+        target: plain data, as in `model.target`.
+        allowed: the top-level packages that the user allowed.
 
     Raises:
-        ConfigurationError: names the target, what is wrong with it, and what to do.
+        ConfigurationError: a target is not allowed; the message names it and the reason.
     """
     names = list(dict.fromkeys(targets_of(target)))
     strange = [name for name in names if not all(_is_public(part) for part in name.split(".")) or "." not in name]
@@ -99,7 +110,10 @@ def vet_targets(target: Any, allowed: Collection[str]) -> None:
 
 @contextmanager
 def installed_only() -> Iterator[None]:
-    """Remove the working directory, and paths below it except installation directories, from the import path."""
+    """Remove the working directory and the directories below it from the import path in the `with` block.
+
+    Installation directories such as those of a virtual environment stay on the import path.
+    """
     path, safe = list(sys.path), os.environ.get(_SAFE_PATH)
     here = Path.cwd()
     sys.path[:] = [one for one in path if one and not _is_below(one, here)]
@@ -127,7 +141,7 @@ def _is_below(entry: str, here: Path) -> bool:
 
 
 def _installations() -> set[Path]:
-    """Return the directories that installers write to, and those of Python's own library."""
+    """Return the directories in which installers put packages, and those of Python's standard library."""
     named = [sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib", "platstdlib")]
     places = [*named, *site.getsitepackages(), site.getusersitepackages()]
     found = {Path(place) for place in places if place}
@@ -148,7 +162,7 @@ def _refuse_uninstalled(top: str) -> None:
 
 
 def _brought(distribution: str, top: str, file: Path) -> bool:
-    """Return True if a distribution lists the file. An editable installation does not list its source files."""
+    """Return True if a distribution's RECORD lists the file; an editable installation does not list source files."""
     listed = {f"{top}/{file.name}", file.name}
     files = importlib.metadata.files(distribution) or ()
     return any(str(one) in listed and Path(str(one.locate())).resolve() == file.resolve() for one in files)

@@ -1,4 +1,4 @@
-"""The choice of a state dict in a checkpoint, and the names of its tensors without the prefixes of trainers."""
+"""Choose a state dict in a weights file, and remove from its names the prefixes that trainers add."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from cosybuild.errors import CheckpointError
 from cosybuild.printable import one_line
 
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
-"""Segments that DistributedDataParallel, torch.compile, FSDP, activation checkpointing and Lightning Fabric add."""
+"""Parts of names that DistributedDataParallel, torch.compile, FSDP, checkpointing and Lightning Fabric insert."""
 
 CONTAINERS = frozenset(
     (*WRAPPERS, "state_dict", "model", "model_state_dict", "model_state", "net", "network", "generator", "weights")
 ) | {"params", "parameters", "flow", "student", "online_model", "ema", "ema_model", "model_ema", "ema_state_dict"} | {
     "state_dict_ema", "ema_weights", "ema_params", "shadow", "averaged_model", "swa_model", "teacher",
 }  # fmt: skip
-"""Names of state dicts, and of the attributes that hold a model, which are understood without a setting."""
+"""Usual keys of state dicts, and usual attributes that hold a model; they need no setting `model.weights_from`."""
 
 _COUNTERS = ("n_averaged", "initted", "step", "epoch", "global_step", "num_updates")
-"""Tensors that averaging and training put beside a model's own."""
+"""Names of tensors that trainers and weight averaging store in a state dict beside the model's tensors."""
 
 _AVERAGES = re.compile(r"(.*[._])?(ema|shadow|swa|averaged|teacher)([._].*)?")
 
 
 @dataclass
 class Candidate:
-    """The tensors of a state dict whose names are one prefix followed by a name of the model.
+    """A group of tensors that may be the weights: their names are a common prefix and then a name of the model.
 
     Attributes:
-        place: the keys that lead to the state dict in the file, joined by dots.
-        prefix: the prefix without names of wrappers; it is empty or ends with a dot.
-        outer: shorter prefixes, shortest first; each is `prefix` without an ending that is a prefix of whole models.
+        place: the keys that lead to the state dict in the file, joined by dots; empty if it is the whole content.
+        prefix: the common prefix, without `WRAPPERS`; it is empty or ends with a dot.
+        outer: the beginnings of `prefix` that remain if one of the network's usual prefixes is removed from its end.
         names: name in the model -> name in the state dict.
-        double: two names in the state dict for the same name in the model, if there are any.
+        double: two names in the state dict that stand for the same name in the model; None if there are none.
     """
 
     place: str
@@ -47,28 +47,29 @@ class Candidate:
 
     @property
     def labels(self) -> list[str]:
-        """The values of `model.weights_from` that choose this candidate, the shortest first."""
+        """The values of the setting `model.weights_from` that choose this candidate, the shortest first."""
         return [_joined(self.place, part) for part in (*self.outer, self.prefix)]
 
     @property
     def is_usual(self) -> bool:
-        """True if the candidate can be chosen without the setting, because trainers usually write such labels."""
+        """True if the candidate can be chosen without `model.weights_from`, because trainers usually use such names."""
         return any(set(label.split(".")) <= CONTAINERS for label in self.labels[:-1] if label) or "" in self.labels[:-1]
 
     @property
     def is_average(self) -> bool:
-        """True for a moving average of the weights."""
+        """True if the name of the candidate says that it is a moving average of the weights, such as `ema`."""
         return _AVERAGES.fullmatch(self.labels[0]) is not None
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen tensors.
+    """The tensors that were chosen from a weights file.
 
     Attributes:
-        place: the keys that lead to their state dict in the file, joined by dots.
-        names: name without prefix and wrappers -> name in the state dict, for all tensors with the prefix.
-        notes: notes for the user.
+        place: the keys that lead to the state dict in the file, joined by dots.
+        names: for every tensor with the chosen prefix, its name without the prefix and wrappers -> its name in the
+            state dict. It can contain names that the model does not have.
+        notes: sentences for the user, e.g. about the state dict that was chosen.
     """
 
     place: str
@@ -85,23 +86,24 @@ def choose(
     spelled: Callable[[str], str] = str,
     asked: str | None = None,
 ) -> Choice | None:
-    """Return the tensors of a file that a model needs; None if the file has none of them.
+    """Choose the tensors of a weights file that a model needs; return None if the file has none of them.
 
-    The candidate with the largest number of wanted names is chosen. If several candidates have this number, weights are
-    preferred to a moving average of them, and then the first candidate in the file is chosen; a note names the others.
+    The candidate with the largest number of wanted names is chosen. If several have the same number, a candidate that
+    is not a moving average is preferred, and then the first one in the file. A note names the others.
 
     Args:
-        path: the file, for messages.
-        states: path of a state dict in the file, see `Source.states` -> names of its tensors.
-        wanted: the model's names.
-        prefixes: possible prefixes of these names in a file of the whole model.
-        spelled: maps a name in the file to the spelling of `wanted`.
-        asked: the setting `model.weights_from`: the path of the state dict, or the prefix, to choose.
+        path: the file, for error messages.
+        states: the names of the tensors of each state dict in the file, as in `Source.states`.
+        wanted: the names of the model's tensors.
+        prefixes: possible prefixes of these names in a file with the weights of a larger model.
+        spelled: converts a name in the file to the name in `wanted`; by default, the two are equal.
+        asked: the setting `model.weights_from`, the path or the prefix of a candidate; None if it is not set.
 
     Raises:
-        CheckpointError: `asked` fits no candidate, or two tensors have the same name.
+        CheckpointError: `asked` fits no candidate, the only complete candidate has an unusual name, or two tensors
+            stand for the same name of the model.
     """
-    # A segment is not a wrapper if it occurs in a name of the model.
+    # A part of a name is not a wrapper if it occurs in a name of the model.
     wrappers = set(WRAPPERS) - {segment for name in wanted for segment in name.split(".")}
     found = list(_candidates(states, set(wanted), prefixes, spelled, wrappers))
     usual = [one for one in found if one.is_usual]

@@ -1,8 +1,8 @@
-"""Inert stand-ins for harmless objects beside tensors in a checkpoint, so that torch can read the rest.
+"""Empty replacement classes for harmless objects in a checkpoint, so that torch can read the tensors beside them.
 
-`torch.load(weights_only=True)` refuses every class that it does not know. For the classes listed here it gets a
-stand-in that ignores its arguments, so neither their code nor any other code of the file runs, and their packages need
-not be installed.
+`torch.load(weights_only=True)` refuses a file with a class that it does not know. For the classes listed here, it gets
+a replacement class that ignores its arguments. No code of the listed classes and no other code in the file runs, and
+the packages of the classes need not be installed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _UNSHOWN = re.compile(r"builtins\..*|numpy\.(dtype|ndarray)|typing\.Any")
 
 
 class _Inert:
-    """The base of stand-ins; it takes any arguments and any state, and keeps none."""
+    """The base of replacement classes. It accepts any arguments and any state, and stores nothing."""
 
     def __new__(cls, *_: Any, **__: Any) -> Any:
         return super().__new__(cls)
@@ -40,14 +40,14 @@ class _Inert:
 
 
 class _Mapping:
-    """The stand-in of subclasses of dict: a plain dict, whose entries are read."""
+    """The base of replacement classes for subclasses of dict. Its objects are plain dicts, whose entries are read."""
 
     def __new__(cls, *_: Any, **__: Any) -> Any:
         return OrderedDict()
 
 
 def stand_in(name: str) -> type | None:
-    """Return a new inert class if the class with this full name is harmless, else None."""
+    """Return a new replacement class if `name` is the full name of a harmless class, else None."""
     if _HARMLESS.fullmatch(name) is None:
         return None
     base = _Mapping if name.rpartition(".")[2] in _MAPPINGS else _Inert
@@ -55,6 +55,6 @@ def stand_in(name: str) -> type | None:
 
 
 def skipped(names: list[str]) -> list[str]:
-    """Return the classes that stand-ins replaced, as sorted texts for the user."""
+    """Return texts, for the user, about the replaced classes, sorted and without those that need no mention."""
     shown = {next((said for end, said in _SHOWN.items() if name.endswith(end)), name) for name in names}
     return sorted(name for name in shown if not _UNSHOWN.fullmatch(name))

@@ -1,4 +1,4 @@
-"""The recognition of a model by the names of its tensors, for errors about weights of another model."""
+"""Recognise a model by the names of its tensors, for error messages about weights of another model."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _MARKS = (
     (r"(conv_pre|conv_post)\.(parametrizations\.weight\.original0|weight_g)", "a vocoder"),
     (r"(llm_decoder|llm_embedding|speech_embedding)\.weight", "a speech language model"),
 )
-"""Pattern of the end of a name -> the model that has it."""
+"""The models, each with a pattern for the end of a tensor's name that only this model has."""
 
 
 def recognise_model(names: Iterable[str]) -> str | None:
-    """Return the model whose weights have these names, e.g. `CosyVoice 2`, or None if it is not known."""
+    """Return the model whose tensors have these names, e.g. `CosyVoice 2`; None if no known model has them."""
     known = list(names)
     for pattern, model in _MARKS:
         mark = re.compile(rf"(.*\.)?{pattern}")

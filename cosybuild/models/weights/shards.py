@@ -1,4 +1,4 @@
-"""The files that hold a model's weights: one file, or an index and its shards. Imports no torch."""
+"""Find the files with a model's weights: one file, or an index and its shards. This module imports no torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cosybuild.filename import fault_of
 INDEX_SUFFIX = ".index.json"
 
 _USUAL = ("model.safetensors", "pytorch_model.bin", "mp_rank_00_model_states.pt", "flow.pt", "flow.safetensors")
-"""Names of complete weights in a directory, the preferred one first."""
+"""Usual names of files with all weights of a model, the preferred name first."""
 
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 _MAX_INDEX_BYTES = 2**26
@@ -20,13 +20,14 @@ _SHOWN = 8
 
 
 def weights_parts(path: Path) -> tuple[Path, ...]:
-    """Return the files of weights: the file itself, or an index and its shards, which lie beside it.
+    """Return the files with the weights: a single file, or an index followed by its shards in the same directory.
 
     Args:
         path: a weights file, an index (`*.index.json`), or a directory that a trainer wrote.
 
     Raises:
-        CheckpointError: the path does not exist, the directory has no weights or several, or the index is damaged.
+        CheckpointError: the path does not exist, the directory has no weights or several files of weights, or the index
+            is damaged or names a missing file.
     """
     if path.is_dir():
         path = _of_directory(path)
@@ -47,10 +48,10 @@ def weights_parts(path: Path) -> tuple[Path, ...]:
 
 
 def read_index(path: Path) -> dict[str, str]:
-    """Return name of a tensor -> name of its file, from an index of sharded weights.
+    """Read an index of sharded weights: name of a tensor -> name of the file that contains it.
 
     Raises:
-        CheckpointError: the file is no such index, or names a file outside its directory.
+        CheckpointError: the file is not such an index, or it names a file outside its directory.
     """
     again = "Next: download it again, or compare it with the original."
     try:
@@ -73,13 +74,17 @@ def read_index(path: Path) -> dict[str, str]:
 
 
 def _of_directory(path: Path) -> Path:
-    """Return the main file of a directory of weights, in the layouts of Hugging Face, DeepSpeed and other trainers."""
+    """Return the weights file or the index in a directory that Hugging Face, DeepSpeed or another trainer wrote.
+
+    Raises:
+        CheckpointError: the directory has no weights, several weights files, or only a distributed checkpoint.
+    """
     entries = sorted(entry for entry in path.iterdir() if entry.is_file())
     indices = [
         entry for entry in entries if entry.name.endswith((f".safetensors{INDEX_SUFFIX}", f".bin{INDEX_SUFFIX}"))
     ]
     usual = [path / name for name in _USUAL if (path / name).is_file()]
-    # Optimizer states of DeepSpeed lie beside the weights, one for each process.
+    # DeepSpeed stores the optimizer's states beside the weights, one file for each process.
     others = [e for e in entries if e.suffix in _SUFFIXES and not e.name.endswith("_optim_states.pt")]
     if any(entry.suffix == ".distcp" for entry in entries):
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""Readers of weights files: they read tensors one by one, and execute no code of a file."""
+"""Read the tensors of a weights file one by one. No code in the file is executed."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from cosybuild.printable import one_line
 AGAIN = "Next: download it again, or compare its size with the original's."
 
 _DEEPEST = 4
-"""The most mappings around a state dict; `callbacks.EMA.ema.model` is an example of four."""
+"""The largest number of mappings around a state dict; `callbacks.EMA.ema.model` is an example of four."""
 
 _MOST_MAPPINGS = 100_000
 
 _MOST_STAND_INS = 64
 
 _UNPACKED, _RATIO = 16 * 2**20, 20
-"""A compressed file may unpack to this number of bytes, or to this multiple of its size, whichever is larger."""
+"""The limit for the unpacked size of a compressed file: 16 MiB, or 20 times its own size if that is larger."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """The state dicts of an open file; each tensor is read only when it is requested.
+    """The state dicts of an open weights file. A tensor is read only when `tensor` is called.
 
     Attributes:
-        states: path of a state dict -> names of its tensors. The path consists of the keys of the mappings around the
-            state dict, joined by dots; it is empty for a state dict that is the file's whole content.
-        shape: (path, name) -> shape.
-        tensor: (path, name) -> tensor.
-        skipped: classes of objects that were not read.
+        states: the names of the tensors of each state dict, by the path of the state dict. A path joins the keys that
+            lead to the state dict by dots. It is empty for a state dict that is the whole content of the file.
+        shape: (path, name of a tensor) -> shape.
+        tensor: (path, name of a tensor) -> tensor.
+        skipped: the classes of objects that were not read, as texts for the user.
     """
 
     states: Mapping[str, list[str]]
@@ -52,10 +52,15 @@ class Source:
 
 @contextmanager
 def open_weights(path: Path) -> Iterator[Source]:
-    """Open weights by their content, not by their suffix; an index (`*.index.json`) opens its shards.
+    """Open a weights file for reading; for an index (`*.index.json`), open its shards.
+
+    Except for an index, the format is recognised by the content, not by the suffix.
+
+    Args:
+        path: a safetensors file, a file of `torch.save`, or an index of sharded weights.
 
     Raises:
-        CheckpointError: a file is empty, damaged, or contains other objects than tensors.
+        CheckpointError: a file is empty, damaged, or contains objects other than tensors.
     """
     if path.name.endswith(INDEX_SUFFIX):
         with _sharded(path) as source:
@@ -100,11 +105,11 @@ def _sharded(path: Path) -> Iterator[Source]:
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Return True if a file begins as the safetensors format does: a length of eight bytes, then a JSON object.
+    """Return True if a file begins like a safetensors file: a length of eight bytes, then a JSON object.
 
-    The suffix is not read, because a cache key depends on the content of a file and not on its name. The ninth byte
-    tells the formats apart: it is the opening brace of the JSON object here, the compression method in a zip archive,
-    and part of the magic number in a pickle of torch; the last two are never a brace.
+    The suffix is not used, because a key depends on the content of a file and not on its name. The ninth byte is
+    sufficient. In a safetensors file it is the opening brace of the JSON object. In a zip archive it is part of the
+    compression method, and in a pickle of torch it is part of the magic number; both are never a brace.
     """
     with path.open("rb") as file:
         return file.read(9)[8:] == b"{"
@@ -127,10 +132,12 @@ def _of_torch(path: Path) -> Source:
 
 
 def _state_dicts(path: Path, content: dict[Any, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Yield keys (joined by dots) and tensors of every mapping with tensors; counters and options are ignored.
+    """Yield every mapping that contains tensors: its path (keys joined by dots) and its tensors by name.
+
+    Values that are neither tensors nor mappings are ignored.
 
     Raises:
-        CheckpointError: there are more mappings than any trainer writes. A small file can contain one mapping in very
+        CheckpointError: there are more than `_MOST_MAPPINGS` mappings. A small file can refer to one mapping in very
             many places.
     """
     waiting: list[tuple[tuple[str, ...], dict[Any, Any]]] = [((), content)]
@@ -154,7 +161,11 @@ def _state_dicts(path: Path, content: dict[Any, Any]) -> Iterator[tuple[str, dic
 
 
 def _loaded(path: Path) -> tuple[Any, list[str]]:
-    """Return the content of torch's file and the classes that had inert stand-ins."""
+    """Return the content of a file of `torch.save`, and the full names of the classes that were replaced.
+
+    torch names one unknown class in each error. The file is read again with a replacement for this class (`stand_in`),
+    until torch accepts the file or a class has no replacement.
+    """
     with path.open("rb") as file:
         magic = file.read(2)
     if magic != b"PK" and magic[:1] != b"\x80":
@@ -186,7 +197,10 @@ def _torch_load(path: Path) -> Any:
 
 
 def _refused_class(error: Exception) -> str | None:
-    """Return the full name of the class or function that torch refused, or another phrase for what it refused."""
+    """Return the full name of the class or function that torch refused, or another phrase in torch's error.
+
+    The result is None if the error is not such a refusal.
+    """
     if not isinstance(error, pickle.UnpicklingError):
         return None
     # For a newer pickle protocol torch reports the number of an instruction, before it reads any name.
@@ -210,10 +224,12 @@ def _unreadable(path: Path, error: Exception, refused: str | None) -> Checkpoint
 
 
 def _can_be_mapped(path: Path) -> bool:
-    """Return True for a zip archive without compression; torch would read compressed bytes as values.
+    """Return True if the file can be mapped into memory: it is a zip archive without compressed entries.
+
+    If torch mapped a compressed entry, it would read the compressed bytes as values.
 
     Raises:
-        CheckpointError: its compressed records unpack to far more than its own size.
+        CheckpointError: the compressed entries unpack to much more than the size of the file.
     """
     if not zipfile.is_zipfile(path):
         return False
@@ -230,10 +246,10 @@ def _can_be_mapped(path: Path) -> bool:
 
 
 def _with_values(path: Path, name: str, tensor: Tensor) -> Tensor:
-    """Refuse a tensor that does not have a value for each element.
+    """Check that a tensor has a value for each element, and return it.
 
     Raises:
-        CheckpointError: it is on the meta device, sparse, or nested.
+        CheckpointError: the tensor is on the meta device, sparse, or nested.
     """
     if tensor.is_meta:
         raise CheckpointError(

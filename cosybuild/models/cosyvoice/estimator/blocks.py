@@ -1,4 +1,4 @@
-"""Parts of the U-Net estimators: convolution blocks, transformer blocks, stages."""
+"""The building blocks of the U-Net estimators: convolution blocks, transformer blocks and stages."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from cosybuild.models.cosyvoice.estimator.operators import causal_convolution, m
 from cosybuild.models.cosyvoice.estimator.past import Past
 from cosybuild.models.cosyvoice.families import NORM_GROUPS, UNET_KERNEL
 
-# Frames have the shape (B, T, C), inside the transformer blocks (B * T, C): there a linear layer with bias is one ONNX
-# node, and no block needs shape arithmetic. Only convolutions take (B, C, T).
+# Hidden states have the shape (B, T, C), and inside the transformer blocks (B * T, C). With two axes, a linear layer
+# with bias is one ONNX node, and no block needs shape arithmetic. Only convolutions take (B, C, T).
 
 
 class Level(NamedTuple):
     """The mask and attention bias of one time resolution.
 
     Attributes:
-        frames: (B, T, 1), 1 where valid.
-        bias: for attention, computed once for all blocks of the resolution.
-        past: the caches of earlier calls, or none.
+        frames: (B, T, 1), 1 where a frame is valid, else 0.
+        bias: the result of `mask.attention_bias`, computed once for all blocks of the resolution.
+        past: the caches of earlier calls; empty without caches.
     """
 
     frames: Tensor
@@ -33,9 +33,10 @@ class Level(NamedTuple):
 
 
 class CausalConv1d(nn.Conv1d):
-    """A convolution over the past only: zeros precede the first frame, or the context of an earlier call."""
+    """A convolution over the past only. Before the first frame it reads zeros, or frames of an earlier call."""
 
     def forward(self, x: Tensor, past: Past | None = None) -> Tensor:
+        """Map (B, C in, T) to (B, C out, T); `past` holds the frames of the earlier call, None stands for zeros."""
         assert self.bias is not None
         if past is not None:
             joined = past.with_context(x, self.kernel_size[0])
@@ -44,11 +45,12 @@ class CausalConv1d(nn.Conv1d):
 
 
 def convolution(causal: bool, dim_in: int, dim_out: int) -> nn.Conv1d:
+    """Return a convolution over three frames: the past ones if causal, else the frame and both its neighbours."""
     return CausalConv1d(dim_in, dim_out, UNET_KERNEL) if causal else nn.Conv1d(dim_in, dim_out, 3, padding=1)
 
 
 def over_time(layer: Callable[..., Tensor], x: Tensor, *past: Past) -> Tensor:
-    """Apply a (B, C, T) layer to (B, T, C)."""
+    """Apply a layer for tensors (B, C, T) to a tensor (B, T, C), and return (B, T, C)."""
     return layer(x.transpose(1, 2), *past).transpose(1, 2)
 
 
@@ -92,7 +94,13 @@ class ResnetBlock(nn.Module):
         self.res_conv = nn.Conv1d(dim_in, dim_out, 1)
 
     def forward(self, x: Tensor, time: Tensor, level: Level) -> Tensor:
-        """Map (B, T, dim_in), (B, 1, dim_out) to (B * T, dim_out)."""
+        """Return (B * T, dim_out).
+
+        Args:
+            x: (B, T, dim_in).
+            time: the projected time embedding, (B, 1, dim_out).
+            level: the mask and the caches of this resolution.
+        """
         hidden = self.block1(x * level.frames, *level.past) + time
         hidden = self.block2(hidden * level.frames, *level.past)
         dim_out, dim_in, _ = self.res_conv.weight.shape
@@ -119,7 +127,7 @@ class FeedForward(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention and feed-forward; each normalises its input and adds its result to it."""
+    """Self-attention, then a feed-forward network; each is a residual branch that begins with a layer norm."""
 
     def __init__(self, dim: int, heads: int, dim_head: int, approximate: str) -> None:
         super().__init__()
@@ -159,7 +167,13 @@ class Stage(nn.ModuleList):
         return cast(ResnetBlock, self[0])
 
     def forward(self, x: Tensor, time: Tensor, level: Level) -> Tensor:
-        """Map (B, T, C in), (B, 1, C out) to (B, T, C out), at the same resolution."""
+        """Return the frames (B, T, C out) of the same resolution, before the layer that follows the blocks.
+
+        Args:
+            x: (B, T, C in).
+            time: the projected time embedding, (B, 1, C out).
+            level: the mask, the attention bias and the caches of this resolution.
+        """
         batch = x.shape[0]
         hidden: Tensor = self.resnet(x, time, level)
         for block in cast(nn.ModuleList, self[1]):
@@ -167,5 +181,5 @@ class Stage(nn.ModuleList):
         return hidden.reshape(batch, -1, hidden.shape[1])
 
     def resampled(self, x: Tensor, level: Level) -> Tensor:
-        """Apply the layer after the blocks: (B, T, C) to (B, T', C)."""
+        """Apply the layer that follows the blocks to (B, T, C), and return (B, T', C)."""
         return over_time(self[2], x * level.frames, *level.past)

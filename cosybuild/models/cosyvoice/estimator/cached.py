@@ -1,4 +1,4 @@
-"""The variant of a streaming estimator that computes a chunk from the chunk and the caches of the chunks before it."""
+"""The cached estimator, which computes the velocity of one chunk from this chunk and the caches of earlier chunks."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ from cosybuild.models.cosyvoice.estimator.past import Past
 
 
 class NewCaches(nn.Module):
-    """The caches that a call returns. They are a module, so that the nodes get a scope and have unique names."""
+    """The new caches of a call, computed in a module so that the ONNX nodes get a scope and unique names."""
 
     def forward(self, past: Past) -> tuple[Tensor, Tensor]:
-        """Return the new conv_cache, and the frames to append to att_cache."""
+        """Return the new `conv_cache`, and the frames to append to `att_cache`; shapes: see `Past.taken`."""
         return past.taken()
 
 
 class CachedEstimator(nn.Module):
-    """A streaming estimator with caches as inputs and outputs, with the weights of the uncached one.
+    """A streaming estimator with caches as inputs and outputs. Its weights are those of the uncached estimator.
 
-    A frame sees its own chunk and all earlier ones, and a causal convolution reads a bounded number of earlier frames.
-    So the keys, values and convolution inputs of an earlier chunk do not change when later ones arrive, and a call
-    that takes them over gives the velocity that the uncached estimator gives for the whole prefix, except for rounding.
-    Each call must begin at the begin of a chunk. The caches depend on the time t: each step of the solver has its own.
+    In a streaming estimator, a frame sees its own chunk and all earlier chunks, and a causal convolution reads a few
+    earlier frames. Later chunks therefore do not change the keys, values and convolution inputs of earlier chunks. A
+    call that gets these as caches returns the velocity that the uncached estimator computes for its frames from the
+    whole prefix, except for rounding.
+
+    The first frame of each call must be the first frame of a chunk. The caches depend on the time t, so each step of
+    the solver needs its own.
 
     Args:
         estimator: a `UNet` of version 2, or a `DiT`.
@@ -47,7 +50,7 @@ class CachedEstimator(nn.Module):
         """Return the velocity of the frames of this call, and the caches for the next call.
 
         Args:
-            x, mask, mu, t, spks, cond: of the frames of this call, see the estimator.
+            x, mask, mu, t, spks, cond: the estimator's inputs for the frames of this call.
             conv_cache: (B, C, width - 1); zeros before the first call.
             att_cache: (S, 2 * layers, B, heads, dim_head) of the S frames before this call; S = 0 in the first call.
             x_offset: (1,), integer, for a DiT: the number of frames before this call. It is S if no frame was dropped.

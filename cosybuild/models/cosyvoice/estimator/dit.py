@@ -46,19 +46,19 @@ class Modulation(nn.Module):
         self.linear = nn.Linear(dim, parts * dim)
 
     def forward(self, time: Tensor) -> tuple[Tensor, ...]:
-        """Map (B, dim), after SiLU, to `parts` tensors (B, 1, dim)."""
+        """Map the time embedding (B, dim), to which SiLU was applied, to `parts` tensors (B, 1, dim)."""
         # Use split, not chunk: torch's TorchScript exporter writes a slice for each part of a chunk.
         return torch.split(self.linear(time).unsqueeze(1), self.linear.in_features, dim=2)
 
 
 class ModulatedNorm(nn.LayerNorm):
-    """A layer norm without parameters, then scale and shift from the time embedding."""
+    """A layer norm without parameters, followed by a scale and a shift that depend on the time embedding."""
 
     def __init__(self, dim: int) -> None:
         super().__init__(dim, eps=_EPSILON, elementwise_affine=False)
 
     def modulate(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        """Map (B, T, dim), (B, 1, dim), (B, 1, dim) to (B, T, dim)."""
+        """Return norm(x) * (scale + 1) + shift, (B, T, dim), for x (B, T, dim), scale and shift (B, 1, dim)."""
         result: Tensor = self(x) * (scale + 1.0) + shift
         return result
 
@@ -79,7 +79,11 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, with norm, shift, scale and gate from the time embedding."""
+    """Self-attention, then a feed-forward network, both as residual branches.
+
+    Each branch begins with a modulated norm and is multiplied by a gate. `Modulation` computes shifts, scales and gates
+    from the time embedding.
+    """
 
     def __init__(self, dim: int, heads: int, dim_head: int, mult: float) -> None:
         super().__init__()
@@ -98,7 +102,17 @@ class Block(nn.Module):
         angles: tuple[Tensor, Tensor],
         past: Past | None = None,
     ) -> Tensor:
-        """Map (B, T, dim) to (B, T, dim)."""
+        """Map x (B, T, dim) to (B, T, dim).
+
+        Args:
+            x: the frames.
+            time: the time embedding after SiLU, (B, dim).
+            batch: B.
+            bias: the result of `mask.attention_bias`.
+            kept: the result of `mask.kept_frames`, (B, T, 1); the attention's result is multiplied by it.
+            angles: the result of `RotaryFrequencies`.
+            past: the caches of earlier calls, or None.
+        """
         shift, scale, gate, ff_shift, ff_scale, ff_gate = self.attn_norm(time)
         attended = self.attn(self.norm.modulate(x, scale, shift), batch, bias, angles, past) * kept
         x = x + gate * attended
@@ -107,7 +121,7 @@ class Block(nn.Module):
 
 
 class RotaryFrequencies(nn.Module):
-    """The inverse frequencies of the rotary embedding, base 10000; a checkpoint contains them."""
+    """The rotary position embedding with base 10000. Its inverse frequencies are part of a checkpoint."""
 
     inv_freq: Tensor
     sign: Tensor
@@ -119,10 +133,12 @@ class RotaryFrequencies(nn.Module):
         self.register_buffer("inv_freq", 1.0 / 10000.0 ** (torch.arange(0, dim, 2).float() / dim))
 
     def forward(self, length: int, offset: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return cosine and signed sine of position times frequency, for interleaved pairs, each (T, dim_head).
+        """Return the cosine and the signed sine of position times frequency, each (T, dim_head).
+
+        The two channels of a pair are neighbours and have the same frequency. The sine of the first one is negated.
 
         Args:
-            length: frames T.
+            length: the number of frames T.
             offset: (1,), integer: the position of the first frame; None for 0.
         """
         position = torch.arange(length, device=self.inv_freq.device)
@@ -134,12 +150,14 @@ class RotaryFrequencies(nn.Module):
 
 
 class DiT(nn.Module):
-    """The velocity estimator of CosyVoice 3; parameters are named as in upstream's checkpoints.
+    """The velocity estimator of CosyVoice 3. Its parameters have the names of CosyVoice's checkpoints.
 
     Args:
-        dim, depth, heads, dim_head: shape of the transformer.
+        dim: channels of the hidden state.
+        depth: number of transformer blocks.
+        heads, dim_head: number of attention heads, and channels of each.
         ff_mult: width of the feed-forward layers divided by `dim`.
-        mel_dim, mu_dim, spk_dim: channels of x and cond, mu, spks.
+        mel_dim, mu_dim, spk_dim: channels of x and cond, of mu, and of spks.
         static_chunk_size: frames of a streaming chunk.
     """
 
@@ -177,7 +195,7 @@ class DiT(nn.Module):
         streaming: bool = False,
         past: Past | None = None,
     ) -> Tensor:
-        """Return the velocity at time t.
+        """Return the velocity at time t, (B, mel, T). Masked frames are not set to zero.
 
         Args:
             x, cond: (B, mel, T).
@@ -186,10 +204,7 @@ class DiT(nn.Module):
             t: (B,) in 0..1.
             spks: (B, speaker).
             streaming: True if the attention of a frame covers its own chunk and all earlier ones.
-            past: the caches of earlier calls (only if streaming).
-
-        Returns:
-            (B, mel, T), not masked.
+            past: the caches of earlier calls (only if streaming); None without caches.
         """
         batch, _, length = x.shape
         time = F.silu(self.time_embed["time_mlp"](t))

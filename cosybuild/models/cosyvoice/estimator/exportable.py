@@ -1,4 +1,4 @@
-"""The wrapper of an estimator for the export: its `forward` takes exactly the declared inputs."""
+"""The module that is exported in place of an estimator."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class ExportableEstimator(nn.Module):
-    """An estimator with a fixed streaming flag, so that its forward takes exactly the declared inputs."""
+    """A wrapper that fixes the argument `streaming`, so that `forward` takes exactly the declared inputs."""
 
     def __init__(self, estimator: nn.Module, streaming: bool) -> None:
         super().__init__()
@@ -14,6 +14,6 @@ class ExportableEstimator(nn.Module):
         self.streaming = streaming
 
     def forward(self, x: Tensor, mask: Tensor, mu: Tensor, t: Tensor, spks: Tensor, cond: Tensor) -> Tensor:
-        """Call the estimator with the fixed `streaming`."""
+        """Return the estimator's velocity, (B, mel, T); the inputs are those of the estimator."""
         result: Tensor = self.estimator(x, mask, mu, t, spks, cond, streaming=self.streaming)
         return result

@@ -43,34 +43,34 @@ class TimeEmbedding(nn.Module):
         self.add_module(names[1], nn.Linear(hidden, hidden))
 
     def forward(self, t: Tensor) -> Tensor:
-        """Map (B,) in 0..1 to (B, hidden)."""
+        """Map times (B,) in 0..1 to embeddings (B, hidden)."""
         phase = self.phase(t)
         first, second = (self.get_submodule(name) for name in self._names)
         result: Tensor = second(F.silu(first(torch.cat((phase.sin(), phase.cos()), dim=-1))))
         return result
 
     def phase(self, t: Tensor) -> Tensor:
-        """Map (B,) in 0..1 to (B, dim / 2), in radians up to 1000."""
+        """Map times (B,) in 0..1 to phases (B, dim / 2) in radians, at most 1000."""
         return (t * 1000.0).unsqueeze(1) * self.frequencies
 
 
-# Up to this many frames, plain attention (products and a softmax) is also used on a CPU outside exports: it rounds as
-# the exported graph does, and its score matrix is small.
+# Up to this many frames, a CPU computes plain attention (two products and a softmax) also outside exports. It rounds
+# as the exported graph does, and its score matrix is small.
 _PLAIN_FRAMES = 512
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float | None = None) -> Tensor:
-    """Return softmax(scale * query key^T + bias) value.
+    """Return softmax(scale * query key^T + bias) value, (B, heads, T, dim_head).
 
-    An export writes plain attention, except within `operators.one_attention_operator`: runtimes fuse it themselves,
-    and TensorRT-RTX has no float32 kernel for the ONNX operator. Otherwise torch's function is used, which avoids a
-    (T, T) matrix for long inputs.
+    An export writes plain attention (two products and a softmax), because runtimes fuse it themselves, and because
+    TensorRT-RTX has no float32 kernel for the ONNX operator `Attention`. Within `operators.one_attention_operator` it
+    writes that operator. Outside exports, long inputs use torch's function, which avoids a (T, T) matrix.
 
     Args:
         query: (B, heads, T, dim_head).
-        key, value: (B, heads, S + T, dim_head), where S is 0 without a history.
+        key, value: (B, heads, S + T, dim_head), where S is the number of cached frames, or 0.
         bias: broadcasts to (B, heads, T, S + T).
-        scale: None where the query is scaled already.
+        scale: None if the query is already scaled.
     """
     if attention_is_one():
         return attention(query, key, value, bias, 1.0 if scale is None else scale)
@@ -87,7 +87,7 @@ class SelfAttention(nn.Module):
 
     Args:
         dim: channels of input and output.
-        heads, dim_head: shape of the heads.
+        heads, dim_head: number of heads, and channels of each.
         bias: True if the projections to q, k and v have a bias.
         rotary: True to rotate the first head of q and k by position (see `rotate`).
     """
@@ -124,10 +124,10 @@ class SelfAttention(nn.Module):
             x: (B, T, dim) or (B * T, dim).
             batch: B.
             bias: see `attend`.
-            angles: for rotary attention, see `rotate`.
-            past: the caches, for a call that continues earlier ones.
+            angles: see `rotate`; None without rotary attention.
+            past: the caches of earlier calls; None without caches.
         """
-        # One reshape and one transpose serve q, k and v; `onnxgraph.heads` rearranges them for TensorRT.
+        # q, k and v share one reshape and one transpose; `onnxgraph.heads` rearranges them for TensorRT.
         heads = self._project(x).reshape(batch, -1, 3 * self.heads, self.dim_head).transpose(1, 2)
         if angles is None:
             query, key, value = torch.split(heads, self.heads, dim=1)
@@ -143,7 +143,7 @@ class SelfAttention(nn.Module):
 
     @torch.no_grad()
     def fuse_for_export(self) -> None:
-        """Fuse the three projections and the scale into one linear layer, which also changes the state dict."""
+        """Replace the three projections and the scale by one linear layer. This changes the names in the state dict."""
         if self.to_qkv is not None:
             return
         fused = nn.Linear(self.to_q.in_features, 3 * self.to_q.out_features, self.to_q.bias is not None, device="meta")

@@ -1,4 +1,4 @@
-"""Attention masks as a finite additive bias, so that no precision turns them into NaN."""
+"""Attention masks as a bias that is added to the scores; it is finite, so that no precision gives NaN."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ HIDDEN = 3.0e4
 
 
 def chunk_visibility(length: int, chunk: int, like: Tensor) -> Tensor:
-    """Return which keys a query sees when audio arrives in chunks: its own chunk and all earlier ones.
+    """Return a matrix that says which keys a query sees: those of its own chunk and of all earlier chunks.
 
     Args:
-        length: frames T.
+        length: the number of frames T.
         chunk: frames of a chunk.
         like: a tensor whose dtype and device the result takes.
 
@@ -30,16 +30,16 @@ def chunk_visibility(length: int, chunk: int, like: Tensor) -> Tensor:
 def attention_bias(mask: Tensor, chunk: int | None = None, earlier: Tensor | None = None) -> Tensor:
     """Return the bias that is added to attention scores: 0 for a visible key, -30000 for a hidden one.
 
-    A query without a visible key sees all keys, so that its softmax is defined; only masked frames can be
-    such queries.
+    If a query has no visible key, its bias is 0 for all keys, so that its softmax is defined. Only a masked frame can
+    be such a query.
 
     Args:
         mask: (B, 1, T), exactly 1 where a frame is valid, else 0.
         chunk: frames of a chunk for streaming, None for full attention.
-        earlier: (B, 1, 1, S), 1 for each frame of earlier calls, whose keys come before those of this call.
+        earlier: (B, 1, 1, S), 1 for each cached frame, whose key comes before those of this call; None without caches.
 
     Returns:
-        (B, 1, 1, T), or (B, 1, T, S + T) with chunks or for the operator `Attention`; finite in float16.
+        (B, 1, 1, T), or (B, 1, T, S + T) with chunks or for the ONNX operator `Attention`; finite in float16.
     """
     visible = mask.unsqueeze(1)
     if chunk is not None:
@@ -49,17 +49,17 @@ def attention_bias(mask: Tensor, chunk: int | None = None, earlier: Tensor | Non
         visible = visible.expand(-1, -1, mask.shape[2], -1)
     if earlier is not None:
         visible = torch.cat((earlier.expand(-1, -1, mask.shape[2], -1), visible), dim=3)
-    # The subtraction of the row's maximum leaves 0 everywhere in a row without a visible key.
+    # A row without a visible key has the maximum 0, so the difference is 0 everywhere.
     return (visible - visible.amax(dim=-1, keepdim=True)) * HIDDEN
 
 
 def kept_frames(mask: Tensor) -> Tensor:
-    """Return the frames that the last query sees: the valid ones, or all of them if none is valid.
+    """Return 1 for each valid frame and 0 for each other frame; all frames get 1 if none is valid.
 
     Args:
-        mask: (B, 1, T), exactly 1 or 0.
+        mask: (B, 1, T), exactly 1 where a frame is valid, else 0.
 
     Returns:
-        (B, T, 1): 1 or 0.
+        (B, T, 1).
     """
     return (mask - mask.amax(dim=-1, keepdim=True) + 1.0).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Operators that are one node in ONNX, but many nodes in the output of torch's TorchScript exporter."""
+"""Operators that ONNX has as one node, and that torch's TorchScript exporter would write as several nodes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 _ATTENTION_IS_ONE: ContextVar[bool] = ContextVar("_ATTENTION_IS_ONE", default=False)
 _PLAIN: ContextVar[bool] = ContextVar("plain_operators", default=False)
 
-# The TorchScript exporter calls `symbolic` of an autograd function; both exporters and eager torch compute `forward`.
+# The TorchScript exporter writes the nodes of `symbolic`. Both exporters and eager torch call `forward`.
 
 
 class _Mish(torch.autograd.Function):
@@ -53,7 +53,7 @@ class _Attention(torch.autograd.Function):
 
 @contextmanager
 def one_attention_operator() -> Iterator[None]:
-    """Let exports in this block write attention as one `Attention`, which ONNX has from opset 23."""
+    """Make exports inside the `with` block write attention as one node `Attention`, which ONNX has from opset 23."""
     token = _ATTENTION_IS_ONE.set(True)
     try:
         yield
@@ -63,7 +63,7 @@ def one_attention_operator() -> Iterator[None]:
 
 @contextmanager
 def plain_operators() -> Iterator[None]:
-    """Use only torch's own operators in traces in this block, because TorchScript cannot save other operators."""
+    """Make traces inside the `with` block use only torch's own operators: TorchScript cannot save others."""
     token = _PLAIN.set(True)
     try:
         yield
@@ -72,18 +72,21 @@ def plain_operators() -> Iterator[None]:
 
 
 def attention_is_one() -> bool:
-    """Return True for a trace in `one_attention_operator`; the bias must then have a row for every query."""
+    """Return True if a trace runs inside `one_attention_operator`.
+
+    The attention bias must then have a row for every query, because ONNX Runtime's kernel requires that.
+    """
     return _ATTENTION_IS_ONE.get() and _traced()
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float) -> Tensor:
-    """Return softmax(scale * query key^T + bias) value as one node; shapes as in `layers.attend`."""
+    """Return softmax(scale * query key^T + bias) value; exported as one node. Shapes: see `layers.attend`."""
     result: Tensor = _Attention.apply(query, key, value, bias, scale)  # type: ignore[no-untyped-call]  # no types here
     return result
 
 
 def mish(x: Tensor) -> Tensor:
-    """Return x tanh(softplus(x))."""
+    """Return x tanh(softplus(x)), for x of any shape."""
     if _traced():
         result: Tensor = _Mish.apply(x)  # type: ignore[no-untyped-call]  # torch has no types here
         return result
@@ -91,7 +94,14 @@ def mish(x: Tensor) -> Tensor:
 
 
 def causal_convolution(x: Tensor, weight: Tensor, bias: Tensor, groups: int = 1) -> Tensor:
-    """Convolve over the past only: (B, C in, T), (C out, C in / groups, width), (C out,) -> (B, C out, T)."""
+    """Convolve over the past only, with zeros before the first frame, and return (B, C out, T).
+
+    Args:
+        x: (B, C in, T).
+        weight: (C out, C in / groups, width).
+        bias: (C out,).
+        groups: number of groups of channels.
+    """
     if _traced():
         result: Tensor = _CausalConvolution.apply(x, weight, bias, groups)  # type: ignore[no-untyped-call]  # torch has no types here
         return result

@@ -1,4 +1,4 @@
-"""The state that a chunk takes over from the chunks before it: keys, values, and the left context of convolutions."""
+"""The caches of earlier chunks that one chunk needs: keys, values, and the left context of convolutions."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from torch import Tensor
 
 
 class Past:
-    """The caches of one call. Each layer, in the order of the computation, reads its part and stores the new part.
+    """The caches of one call. The layers must use it in the order of the computation.
+
+    Each layer reads its own slice of the caches, and stores the slice for the next call.
 
     Args:
         conv_cache: (B, C, width - 1): the last input frames of every causal convolution, joined along the channels.
-        att_cache: (S, 2 * layers, B, heads, dim_head): for each earlier frame the keys and values of every attention;
-            index 2 * i has the keys of attention i, after the rotation by position, and 2 * i + 1 has the values.
+        att_cache: (S, 2 * layers, B, heads, dim_head): the keys and values of every attention layer for S earlier
+            frames. Index 2 * i has the keys of layer i, after the rotation by position, and 2 * i + 1 the values.
         offset: (1,), integer: the number of frames before this call; None for a network without positions.
     """
 
@@ -25,30 +27,37 @@ class Past:
 
     @property
     def visible(self) -> Tensor:
-        """Ones for the earlier frames, (B, 1, 1, S): every later frame sees them all."""
+        """Ones, (B, 1, 1, S): every frame of this call sees all S cached frames."""
         return self._kept.new_ones((self._kept.shape[2], 1, 1, self._kept.shape[0]))
 
     def with_context(self, x: Tensor, width: int) -> Tensor:
-        """Return an input (B, C, T) with the next convolution's stored context in front, (B, C, width - 1 + T).
+        """Put the cached context of the next convolution in front of its input.
 
         The last width - 1 positions of the result are stored as the context for the next chunk.
+
+        Args:
+            x: the input of the convolution, (B, C, T).
+            width: the number of frames that the convolution's kernel reads.
+
+        Returns:
+            (B, C, width - 1 + T).
         """
         channels = x.shape[1]
         context = self._contexts[:, self._channels : self._channels + channels]
         self._channels += channels
         joined = torch.cat((context, x), dim=2)
-        # A negative start: also right for a chunk that is shorter than the context.
+        # A negative start is also correct for a chunk that is shorter than the context.
         self._new_contexts.append(joined[:, :, 1 - width :])
         return joined
 
     def with_history(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Put the next attention's history before its keys and values.
+        """Put the cached keys and values of the next attention layer in front of its new ones, and store the new ones.
 
         Args:
             key, value: (B, heads, T, dim_head).
 
         Returns:
-            Both, (B, heads, S + T, dim_head).
+            Keys and values, each (B, heads, S + T, dim_head).
         """
         return self._extended(key), self._extended(value)
 
@@ -59,7 +68,7 @@ class Past:
         return torch.cat((earlier, new), dim=2)
 
     def taken(self) -> tuple[Tensor, Tensor]:
-        """Return what the next call needs: the new `conv_cache`, and the frames to append to `att_cache`.
+        """Return the new `conv_cache`, and the frames to append to `att_cache` for the next call.
 
         Returns:
             (B, C, width - 1) and (T, 2 * layers, B, heads, dim_head).

@@ -25,15 +25,15 @@ from cosybuild.models.cosyvoice.estimator.past import Past
 
 
 class UNet(nn.Module):
-    """The velocity estimator of CosyVoice 1 and 2; parameters are named as in upstream's checkpoints.
+    """The velocity estimator of CosyVoice 1 and 2. Its parameters have the names of CosyVoice's checkpoints.
 
     Args:
         in_channels: channels of x, mu, spks and cond together.
         out_channels: mel channels.
-        channels: width of each resolution; the number of frames halves from one to the next.
-        n_blocks: transformer blocks of a stage.
-        num_mid_blocks: stages at the lowest resolution.
-        num_heads, attention_head_dim: shape of the attention heads.
+        channels: channels at each resolution; each resolution has half the frames of the one before it.
+        n_blocks: number of transformer blocks in a stage.
+        num_mid_blocks: number of middle stages, at the lowest resolution.
+        num_heads, attention_head_dim: number of attention heads, and channels of each.
         act_fn: `gelu` (exact) or `gelu-approximate` (tanh).
         causal: True for version 2, with convolutions over the past only and chunked attention for streaming.
         static_chunk_size: frames of a streaming chunk.
@@ -90,7 +90,7 @@ class UNet(nn.Module):
         streaming: bool = False,
         past: Past | None = None,
     ) -> Tensor:
-        """Return the velocity at time t.
+        """Return the velocity at time t, (B, mel, T). It is zero at masked frames.
 
         Args:
             x, mu, cond: (B, mel, T).
@@ -98,18 +98,15 @@ class UNet(nn.Module):
             t: (B,) in 0..1.
             spks: (B, speaker).
             streaming: True if the attention of a frame covers its own chunk and all earlier ones (only if causal).
-            past: the caches of earlier calls (only if streaming, with one resolution): a change of the resolution
-                reads a frame of the next chunk.
-
-        Returns:
-            (B, mel, T), zero at masked frames.
+            past: the caches of earlier calls, or None. They require `streaming` and a single resolution, because the
+                convolution between two resolutions reads a frame of the next chunk.
         """
         assert self.causal or not streaming
         assert past is None or (streaming and len(self.down_blocks) == 1)
         kept = () if past is None else (past,)
         times = iter(self._times(t))
         levels = [self._level(mask, streaming, kept)]
-        # The product with the mask repeats the speaker for each frame; masked frames are hidden anyway.
+        # The product with the mask repeats the speaker vector for each frame. Masked frames are hidden later anyway.
         hidden = torch.cat((x, mu, spks.unsqueeze(2) * mask, cond), dim=1).transpose(1, 2)
         skips: list[Tensor] = []
         for stage in _stages(self.down_blocks):
@@ -136,7 +133,7 @@ class UNet(nn.Module):
 
     @torch.no_grad()
     def fuse_for_export(self) -> None:
-        """Fuse the time projections of all stages into one linear layer, which also changes the state dict."""
+        """Replace the time projections of all stages by one linear layer. This changes the names in the state dict."""
         if self.time_projection is not None:
             return
         resnets = self._resnets()

@@ -1,1 +1,1 @@
-"""The front ends of the flow model, which turn tokens and a prompt into the estimator's inputs."""
+"""The front ends of the flow model, which turn speech tokens and a prompt into the estimator's conditions."""

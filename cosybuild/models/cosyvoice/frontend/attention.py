@@ -9,7 +9,7 @@ from cosybuild.models.cosyvoice.estimator.layers import attend
 
 
 class RelativeAttention(nn.Module):
-    """Multi-head self-attention whose scores depend on content and on distance.
+    """Multi-head self-attention whose scores depend on the content of query and key and on their distance.
 
     Args:
         dim: channels of input and output.
@@ -57,14 +57,14 @@ class RelativeAttention(nn.Module):
 
 
 def relative_shift(scores: Tensor) -> Tensor:
-    """Move the score of every distance to the key at that distance: (B, heads, T, 2 * T) -> (B, heads, T, T).
+    """Convert scores by query and distance to scores by query and key: (B, heads, T, 2 * T) -> (B, heads, T, T).
 
-    The distance of query i and key j is i - j; its score is in column T - 1 - i + j. In the flattened matrix this is
-    element i (2 T - 1) + j + T - 1. Without the first T - 1 elements, and in rows of 2 T - 1 elements, it is in column
-    j.
+    Query i and key j have the distance i - j. The score of this distance is in column T - 1 - i + j of row i, which is
+    element i (2 T - 1) + j + T - 1 of the flattened matrix. The function removes the first T - 1 elements and cuts the
+    others into rows of 2 T - 1 elements. The score is then in row i and column j.
 
     Args:
-        scores: query by distance T - 1, T - 2, ..., -T.
+        scores: one row for each query, one column for each of the distances T - 1, T - 2, ..., -T.
     """
     batch, heads, length = scores.shape[0], scores.shape[1], scores.shape[2]
     flat = scores.reshape(batch, heads, -1)[:, :, length - 1 : -1]

@@ -1,7 +1,7 @@
 """The conformer encoder of the front ends: an input layer, and pre-norm layers of attention and feed-forward.
 
-Of the conformer (Gulati et al. 2020) it has the relative positions, but neither the convolution module nor the two half
-feed-forwards.
+It has the relative positions of the conformer (Gulati et al. 2020), but no convolution module, and one feed-forward
+network in each layer instead of two half-step ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cosybuild.models.cosyvoice.frontend.positions import RelativePositions
 
 
 class InputLayer(nn.Module):
-    """A linear layer and a norm, scaled by the square root of the width.
+    """A linear layer and a layer norm, whose result is multiplied by sqrt(dim).
 
     Args:
         width: channels of the input.
@@ -37,7 +37,7 @@ class InputLayer(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Linear, SiLU, linear.
+    """A feed-forward network: a linear layer, SiLU, and a linear layer.
 
     Args:
         dim: channels of input and output.
@@ -56,11 +56,11 @@ class FeedForward(nn.Module):
 
 
 class ConformerLayer(nn.Module):
-    """Attention and feed-forward, each with a norm before it and a residual around it.
+    """Self-attention, then a feed-forward network; each is a residual branch that begins with a layer norm.
 
     Args:
         dim, heads: arguments of `RelativeAttention`.
-        hidden: channels inside the feed-forward.
+        hidden: channels inside the feed-forward network.
     """
 
     def __init__(self, dim: int, heads: int, hidden: int) -> None:
@@ -71,21 +71,21 @@ class ConformerLayer(nn.Module):
         self.norm_ff = nn.LayerNorm(dim, eps=LAYER_EPSILON)
 
     def forward(self, x: Tensor, positions: Tensor, bias: Tensor | None) -> Tensor:
-        """Map (B, T, dim) to (B, T, dim); arguments: see `RelativeAttention.forward`."""
+        """Map (B, T, dim) to (B, T, dim); the arguments are those of `RelativeAttention.forward`."""
         x = x + self.self_attn(self.norm_mha(x), positions, bias)
         result: Tensor = x + self.feed_forward(self.norm_ff(x))
         return result
 
 
 class ConformerEncoder(nn.Module):
-    """Version 1's encoder: the input layer, the layers with full attention, and a last norm.
+    """The encoder of CosyVoice 1: the input layer, conformer layers with full attention, and a layer norm.
 
     Args:
         input_size: channels of the input.
         output_size: channels of the output.
-        attention_heads: heads of every layer.
-        linear_units: channels inside the feed-forwards.
-        num_blocks: number of layers.
+        attention_heads: number of attention heads of every layer.
+        linear_units: channels inside the feed-forward networks.
+        num_blocks: number of conformer layers.
     """
 
     def __init__(
@@ -108,19 +108,19 @@ class ConformerEncoder(nn.Module):
 
 
 def layers(count: int, dim: int, heads: int, hidden: int) -> nn.ModuleList:
-    """Return `count` conformer layers with the same arguments."""
+    """Return `count` conformer layers, each with the arguments `dim`, `heads` and `hidden`."""
     return nn.ModuleList(ConformerLayer(dim, heads, hidden) for _ in range(count))
 
 
 def chunk_bias(x: Tensor, chunk: int | None) -> Tensor | None:
-    """Return the bias that hides later chunks: 0 for a visible key, -30000 for a hidden one; None for full attention.
+    """Return the attention bias that hides later chunks: 0 for a visible key, -30000 for a hidden one.
 
     Args:
-        x: (B, T, dim); gives the length, the dtype and the device.
-        chunk: tokens of a chunk; None for full attention.
+        x: (B, T, dim); gives the number of tokens or frames T, the dtype and the device.
+        chunk: the length of a chunk in the unit of T; None for full attention.
 
     Returns:
-        (1, 1, T, T), row = query, column = key; finite in float16.
+        (1, 1, T, T), row = query, column = key; finite in float16. None for full attention.
     """
     if chunk is None:
         return None

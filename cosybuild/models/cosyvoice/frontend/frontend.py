@@ -1,4 +1,4 @@
-"""The front ends of the three versions, with upstream's names in their state dicts."""
+"""The front ends of CosyVoice 1, 2 and 3. Their state dicts have the names of CosyVoice's checkpoints."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Sizes:
     """The sizes that the front ends of all versions have.
 
     Attributes:
-        vocab_size: number of speech tokens.
-        input_size: channels of the embedding.
+        vocab_size: number of different speech tokens.
+        input_size: channels of the token embedding.
         output_size: channels of the mel.
         spk_embed_dim: channels of the speaker vector.
     """
@@ -35,7 +35,7 @@ class Sizes:
 
 
 class FrontEnd(nn.Module):
-    """The parts that all versions share: the embedding of tokens, the speaker's projection, the prompt's mel."""
+    """The base class of all front ends: it embeds tokens, projects the speaker vector and pads the prompt's mel."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -46,20 +46,21 @@ class FrontEnd(nn.Module):
     def embedded(self, *tokens: Tensor) -> Tensor:
         """Map tensors of token ids, each (1, n), to one tensor (1, sum of n, input_size).
 
-        A negative id reads the first row, as in upstream, and an id beyond the vocabulary the last, so that no runtime
-        reads outside the table. A runtime must refuse both: see the input specification.
+        A negative id reads the first row of the embedding table, as in CosyVoice. An id beyond the vocabulary reads the
+        last row, so that no runtime reads outside the table. The caller must refuse both kinds of id.
         """
         ids = torch.clamp(torch.cat(tokens, dim=1), min=0, max=self.vocab_size - 1)
         result: Tensor = self.input_embedding(ids)
         return result
 
     def conditions(self, hidden: Tensor, prompt_feat: Tensor, embedding: Tensor) -> Conditions:
-        """Return mu, spks and cond.
+        """Return mu (1, mel, T), spks (1, mel) and cond (1, mel, T).
 
         Args:
-            hidden: (1, T, mel).
-            prompt_feat: mel of the prompt, (1, M, mel); frames after T are left out.
-            embedding: the speaker vector, (1, spk_embed_dim); only its direction counts.
+            hidden: the encoded frames of prompt and target, (1, T, mel); they become mu.
+            prompt_feat: mel of the prompt, (1, M, mel). It becomes cond, padded with zeros or cut to T frames.
+            embedding: the speaker vector, (1, spk_embed_dim). It is normalised to length 1, so only its direction
+                matters.
         """
         mu = hidden.transpose(1, 2)
         speaker: Tensor = self.spk_embed_affine_layer(F.normalize(embedding, dim=1))
@@ -68,13 +69,13 @@ class FrontEnd(nn.Module):
 
 
 class InterpolatingFrontEnd(FrontEnd):
-    """Version 1: a conformer, then a length regulator.
+    """The front end of CosyVoice 1: a conformer, then a length regulator, which interpolates between tokens.
 
     Args:
-        sizes: sizes that all versions have.
-        encoder: arguments of `ConformerEncoder`.
-        sampling_ratios: argument of `LengthRegulator`.
-        input_frame_rate: tokens a second.
+        sizes: the sizes that all versions have.
+        encoder: the arguments of `ConformerEncoder`.
+        sampling_ratios: the argument of `LengthRegulator`.
+        input_frame_rate: speech tokens per second.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class InterpolatingFrontEnd(FrontEnd):
         self.length_regulator = LengthRegulator(sizes.output_size, sampling_ratios, input_frame_rate)
 
     def forward(self, token: Tensor, prompt_token: Tensor, prompt_feat: Tensor, embedding: Tensor) -> Conditions:
-        """Return mu, spks and cond with T = M + `regulator.frames_of(N)` frames.
+        """Return mu, spks and cond with T = M + `regulator.frames_of(N)` frames, where M is the prompt's frames.
 
         Args:
             token: ids of the target's N tokens, (1, N).
@@ -103,11 +104,11 @@ class InterpolatingFrontEnd(FrontEnd):
 
 
 class UpsamplingFrontEnd(FrontEnd):
-    """Version 2: the up-sampling conformer.
+    """The front end of CosyVoice 2: a conformer that doubles or further multiplies the rate of the tokens.
 
     Args:
-        sizes: sizes that all versions have.
-        encoder: arguments of `UpsamplingEncoder`.
+        sizes: the sizes that all versions have.
+        encoder: the arguments of `UpsamplingEncoder`.
     """
 
     def __init__(self, sizes: Sizes, encoder: dict[str, int | None]) -> None:
@@ -126,8 +127,8 @@ class UpsamplingFrontEnd(FrontEnd):
             token: ids of the target's N tokens, (1, N), without the look-ahead tokens.
             prompt_token: ids of the prompt's P tokens, (1, P).
             prompt_feat, embedding: see `FrontEnd.conditions`.
-            lookahead_token: ids of the look-ahead tokens, which follow the target's, (1, A); A is 0 in the last call
-                and 3 in all others.
+            lookahead_token: ids of the tokens that follow `token`, (1, A). Published models have A = 3, and A = 0 in
+                the last call of an utterance.
         """
         x = self.embedded(prompt_token, token, lookahead_token)
         hidden = self.encoder_proj(self.encoder(x, prompt_token.shape[1] + token.shape[1]))
@@ -135,13 +136,13 @@ class UpsamplingFrontEnd(FrontEnd):
 
 
 class RepeatingFrontEnd(FrontEnd):
-    """Version 3: the look-ahead layer, then repetition.
+    """The front end of CosyVoice 3: a look-ahead layer, whose result is repeated for each frame of a token.
 
     Args:
-        sizes: sizes that all versions have; here input_size equals output_size.
-        channels: channels inside the look-ahead layer.
-        ratio: frames for each token.
-        ahead: tokens that the look-ahead layer sees beyond a token.
+        sizes: the sizes that all versions have; input_size must equal output_size.
+        channels: channels between the convolutions of the look-ahead layer.
+        ratio: mel frames per token.
+        ahead: number of following tokens that the look-ahead layer reads for each token.
     """
 
     def __init__(
@@ -158,7 +159,7 @@ class RepeatingFrontEnd(FrontEnd):
     def forward(
         self, token: Tensor, prompt_token: Tensor, prompt_feat: Tensor, embedding: Tensor, lookahead_token: Tensor
     ) -> Conditions:
-        """Return mu, spks and cond; arguments and shapes: see `UpsamplingFrontEnd.forward`."""
+        """Return mu, spks and cond; the arguments and shapes are those of `UpsamplingFrontEnd.forward`."""
         x = self.embedded(prompt_token, token, lookahead_token)
         hidden = self.pre_lookahead_layer(x, prompt_token.shape[1] + token.shape[1])
         return self.conditions(repeated(hidden, self.ratio), prompt_feat, embedding)

@@ -1,4 +1,4 @@
-"""The hyper-parameters of the front ends: the published values, and the check of a set of them."""
+"""The hyper-parameters of the front ends: the published values, and the check of given values."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from cosybuild.config.groups.model import Family
 from cosybuild.models.cosyvoice.families import too_many_layers
 
 LAYER_EPSILON = 1e-12
-"""Epsilon of the two norms inside a layer; upstream fixes it."""
+"""Epsilon of the two layer norms in a conformer layer, a constant in CosyVoice's code."""
 
 EPSILON = 1e-5
-"""Epsilon of all other norms, torch's default."""
+"""Epsilon of all other layer norms, torch's default."""
 
 _SHARED = {"vocab_size": 6561, "input_size": 512, "output_size": 80, "spk_embed_dim": 192}
 _ENCODER = {"encoder_size": 512, "attention_heads": 8, "linear_units": 2048, "num_blocks": 6}
@@ -41,8 +41,11 @@ PUBLISHED: Mapping[Family, Mapping[str, Any]] = {
         "pre_lookahead_len": 3,
     },
 }
-"""Version -> name -> value of the published model. `encoder_size` is the encoder's output_size, `chunk_size` is in
-tokens, and `up_blocks` are the layers after the up-sampling, of which upstream always has 4."""
+"""The hyper-parameters of the published front ends, by version and name.
+
+`encoder_size` is the `output_size` of the encoder. `chunk_size` is a number of tokens. `up_blocks` is the number of
+conformer layers after the up-sampling, a constant 4 in CosyVoice's code.
+"""
 
 
 def front_end_fault(family: Family, values: Mapping[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""The look-ahead layer: two convolutions, of which the first sees the next tokens."""
+"""The look-ahead layer: a convolution that reads the following tokens, and one that reads the earlier tokens."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from torch import Tensor, nn
 
 from cosybuild.models.cosyvoice.estimator.operators import causal_convolution
 
-# Kernel of the second convolution, which upstream fixes.
+# Kernel width of the second convolution, a constant in CosyVoice's code.
 _WIDTH = 3
 
 
 class LookAhead(nn.Module):
-    """A convolution over the next tokens, a leaky ReLU, a convolution over the past ones, and a residual.
+    """A convolution over following tokens, a leaky ReLU, and a convolution over earlier tokens, as a residual branch.
 
     Args:
         dim: channels of input and output.
         channels: channels between the convolutions.
-        ahead: tokens that the first convolution sees beyond its own.
+        ahead: number of following tokens that the first convolution reads for each token.
     """
 
     def __init__(self, dim: int, channels: int, ahead: int) -> None:
@@ -30,11 +30,11 @@ class LookAhead(nn.Module):
         """Return the outputs (B, count, dim) of the first `count` tokens; each also depends on the next `ahead` tokens.
 
         Args:
-            x: (B, count + A, dim): `count` tokens and A look-ahead tokens. The first `ahead` of these are used;
-                missing ones are zero, as at the end of an utterance.
+            x: (B, count + A, dim): `count` tokens, then A look-ahead tokens. Only the first `ahead` look-ahead tokens
+                are used. If there are fewer, zeros replace them, as at the end of an utterance.
             count: number of tokens to return, 1 or more.
         """
-        # Padded before it is cut: one graph serves A = 0 and A = `ahead`.
+        # The input is padded first and then cut, so that one graph serves A = 0 and A = `ahead`.
         seen = F.pad(x.transpose(1, 2), (0, self.ahead))[:, :, : count + self.ahead]
         hidden = F.leaky_relu(self.conv1(seen))
         change = causal_convolution(hidden, self.conv2.weight, _bias(self.conv2))

@@ -1,4 +1,4 @@
-"""The sinusoids of relative positions, computed for any length."""
+"""The sinusoidal encoding of relative positions, computed for any length."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 
 class RelativePositions(nn.Module):
-    """Sine and cosine of every distance between two of T tokens.
+    """The sinusoids of all distances between two of T tokens.
 
-    Upstream looks them up in a table for up to 5,000 tokens. It stores sin(p w) in channel 2 k and cos(p w) in channel
-    2 k + 1, where w = exp(-ln(10000) 2 k / dim).
+    The distance p has sin(p w) in channel 2 k and cos(p w) in channel 2 k + 1, where w = exp(-ln(10000) 2 k / dim).
+    CosyVoice's own code reads the same values from a table for up to 5,000 tokens.
 
     Args:
         dim: width of the encoder, even.
@@ -39,7 +39,7 @@ class RelativePositions(nn.Module):
         """
         length = x.shape[1]
         distances = torch.arange(length - 1, -length - 1, -1, device=x.device)
-        # The product is rounded to float32, as in upstream's table, also in a float64 module: the weights were trained
-        # with it, and it is the same on every processor.
+        # The product is rounded to float32, as in CosyVoice's table, even if the module is float64. The weights were
+        # trained with these values, and they are equal on every processor.
         phase = (distances.to(torch.float32).unsqueeze(1) * self.frequencies.to(torch.float32)).to(x.dtype)
         return torch.stack((phase.sin(), phase.cos()), dim=-1).flatten(1).unsqueeze(0)

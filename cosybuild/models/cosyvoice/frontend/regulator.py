@@ -1,8 +1,8 @@
-"""Version 1's length regulator: linear interpolation from the rate of tokens to the rate of frames, then convolutions.
+"""The length regulator of CosyVoice 1: linear interpolation from the token rate to the frame rate, then convolutions.
 
-Prompt and target are interpolated separately. A target of more than 40 tokens is divided in three: its first 20 tokens,
-its last 20, and those between them, so that a stream can cross-fade at whole tokens. Every piece is stretched to a
-whole number of frames.
+Prompt and target are interpolated separately. A target of more than 40 tokens is divided into three pieces: its first
+20 tokens, its last 20 tokens, and those between them. A stream can then cross-fade at whole tokens. Every piece is
+stretched to a whole number of frames.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from cosybuild.models.cosyvoice.estimator.blocks import FrameGroupNorm
 from cosybuild.models.cosyvoice.estimator.operators import mish
 
-# Upstream fixes these: the overlap of streaming, and the rate of mel frames, whatever the configuration says.
+# Constants in CosyVoice's code: the tokens at each end of a long target, and the rate of mel frames (22050 / 256 per
+# second), which does not depend on the configuration.
 _EDGE = 20
 SAMPLING_RATE = 22050
 HOP = 256
@@ -23,11 +24,11 @@ HOP = 256
 
 @dataclass(frozen=True)
 class _Places:
-    """The position of every frame among the tokens, as int64 tensors of shape (T,).
+    """For each of T frames, the piece of tokens that it is interpolated from, as int64 tensors of shape (T,).
 
     Attributes:
-        frame: number of the frame in its piece.
-        first: index of the piece's first token.
+        frame: number of the frame within its piece, from 0.
+        first: index of the first token of the piece.
         tokens: number of tokens of the piece.
         frames: number of frames of the piece.
     """
@@ -40,8 +41,9 @@ class _Places:
     def interpolate(self, x: Tensor) -> Tensor:
         """Interpolate linearly between tokens: (B, P + N, channels) -> (B, T, channels).
 
-        Frame j of a piece lies at (j + 1/2) tokens / frames - 1/2, and at 0 if that is negative (`align_corners=False`
-        of torch). The position is a fraction of whole numbers here, so it has no rounding error for long inputs.
+        Frame j of a piece has the position (j + 1/2) tokens / frames - 1/2 among the tokens of the piece, or 0 if that
+        is negative (as torch computes it with `align_corners=False`). The position is computed as a fraction of
+        integers, so it has no rounding error for long inputs.
         """
         over = torch.clamp(2 * self.frames, min=1)
         position = torch.clamp((2 * self.frame + 1) * self.tokens - self.frames, min=0)
@@ -54,20 +56,21 @@ class _Places:
 
 
 class Mish(nn.Module):
-    """The activation, as one node of a graph."""
+    """The activation Mish as a module, which an export can write as one node."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x tanh(softplus(x))."""
+        """Return x tanh(softplus(x)), for x of any shape."""
         return mish(x)
 
 
 class LengthRegulator(nn.Module):
-    """Interpolation, then convolution, group norm and Mish for each ratio, and a convolution of width 1.
+    """Linear interpolation, then several blocks of convolution, group norm and Mish, and a convolution of width 1.
 
     Args:
         channels: channels of input and output.
-        sampling_ratios: one entry for each convolution of width 3; upstream's class accepts only ones here.
-        token_rate: tokens a second.
+        sampling_ratios: its length is the number of blocks, each with a convolution of width 3. CosyVoice's class works
+            only if every entry is 1.
+        token_rate: speech tokens per second.
     """
 
     def __init__(self, channels: int, sampling_ratios: tuple[int, ...], token_rate: int) -> None:
@@ -82,9 +85,9 @@ class LengthRegulator(nn.Module):
         """Map (B, P + N, channels) to (B, prompt_frames + frames_of(N), channels).
 
         Args:
-            x: the prompt's tokens, then the target's.
+            x: the encoded tokens of the prompt, then those of the target.
             prompt_tokens: P, the number of the prompt's tokens.
-            prompt_frames: frames of the prompt.
+            prompt_frames: the number of the prompt's mel frames.
         """
         frames = frames_of(x.shape[1] - prompt_tokens, self.token_rate)
         places = self._places(x, prompt_tokens, prompt_frames, frames)
@@ -92,11 +95,11 @@ class LengthRegulator(nn.Module):
         return result
 
     def _places(self, x: Tensor, prompt_tokens: int, prompt_frames: int, frames: int) -> _Places:
-        """Return the position of every frame. Every size is a tensor, so that one graph serves all lengths."""
+        """Return the piece of every frame. All sizes are computed as tensors, so that one graph serves all lengths."""
         frame = torch.arange(prompt_frames + frames, device=x.device)
         prompt, shown = _counted(prompt_tokens, x), _counted(prompt_frames, x)
         tokens, length = _counted(x.shape[1] - prompt_tokens, x), _counted(frames, x)
-        # A short target is one piece: its edges are empty.
+        # A short target is one piece: its first and its last piece are empty.
         is_long = (tokens > 2 * _EDGE).to(torch.int64)
         edge, edge_frames = is_long * _EDGE, is_long * frames_of(_EDGE, self.token_rate)
         in_prompt, at_head, at_tail = frame < shown, frame < shown + edge_frames, frame >= shown + length - edge_frames
@@ -116,14 +119,14 @@ class LengthRegulator(nn.Module):
 
 
 def frames_of(tokens: int, token_rate: int) -> int:
-    """Return the whole number of mel frames in `tokens` tokens.
+    """Return the number of mel frames for `tokens` tokens, rounded down, at `token_rate` tokens per second.
 
-    Upstream computes int(tokens / rate * 22050 / 256) in floating point, this function in whole numbers. The results
-    are equal for all targets of up to 6,000 tokens, except that upstream's is one less for 4,480 tokens at 25 Hz.
+    CosyVoice computes int(tokens / rate * 22050 / 256) in floating point, this function in integers. The results are
+    equal for all targets of up to 6,000 tokens, except that CosyVoice's is one less for 4,480 tokens at 25 Hz.
     """
     return tokens * SAMPLING_RATE // (token_rate * HOP)
 
 
 def _counted(count: int, like: Tensor) -> Tensor:
-    """Return a size as a tensor without axes, so that both exporters keep it dynamic."""
+    """Return `count` as an int64 tensor without axes on the device of `like`; both exporters keep it dynamic."""
     return torch.ones(count, dtype=torch.int64, device=like.device).sum()

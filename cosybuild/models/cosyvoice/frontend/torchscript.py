@@ -1,4 +1,4 @@
-"""Encoders as TorchScript with upstream's signatures, so that its `load_jit` can load them in place of its own."""
+"""The encoders as TorchScript with the signatures of CosyVoice's encoders, so that its `load_jit` can load them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,24 @@ from cosybuild.models.cosyvoice.frontend.frontend import InterpolatingFrontEnd, 
 from cosybuild.models.cosyvoice.frontend.upsampling import UpsamplingEncoder
 
 LENGTHS = (5, 26, 103)
-"""Numbers of tokens of the utterances on which a file is compared: one is shorter than a chunk of 25 tokens."""
+"""The lengths, in tokens, of the utterances on which a TorchScript file is compared with PyTorch.
+
+One of them is shorter than a chunk of 25 tokens.
+"""
 
 _EXAMPLE = 520
-"""Number of tokens of the traced example. At this length attention is one function of torch, without a score matrix."""
+"""The number of tokens of the traced example; at this length, attention is one torch function with no score matrix."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """The arguments of one call of the encoder by upstream, with the output of the PyTorch module.
+    """The arguments of one call that CosyVoice makes of its encoder, and the output of the PyTorch module.
 
     Attributes:
-        name: name of the call for messages.
-        inputs: positional arguments; floats are float32.
-        options: arguments by name.
-        expected: (1, T, width), float32.
+        name: a name for messages.
+        inputs: positional arguments; floating-point tensors are float32.
+        options: keyword arguments.
+        expected: the output of the PyTorch module, (1, T, width), float32.
     """
 
     name: str
@@ -41,17 +44,20 @@ class Call:
     expected: Tensor
 
     def snr_db(self, encoder: torch.jit.ScriptModule, half: bool) -> float:
-        """Return the signal-to-noise ratio of the output in dB; minus infinity if a shape or the mask differs.
+        """Call a TorchScript encoder and return the signal-to-noise ratio of its output in dB.
+
+        The result is minus infinity if the output or the mask has another shape, or if the mask is not True everywhere.
+        It is infinity if the output equals `expected`.
 
         Args:
-            encoder: the loaded file.
-            half: True if it computes in float16.
+            encoder: the module loaded from a TorchScript file.
+            half: True if the module computes in float16.
         """
 
         def typed(value: Any) -> Any:
             return value.half() if half and isinstance(value, Tensor) and value.is_floating_point() else value
 
-        # To compile specialised code for each shape would take longer than the calls.
+        # Without this, torch compiles code for each shape, which takes longer than the calls.
         with torch.no_grad(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]  # it is there
             out, mask = encoder(*map(typed, self.inputs), **{name: typed(v) for name, v in self.options.items()})
         if out.shape != self.expected.shape or mask.shape != (1, 1, out.shape[1]) or not bool(mask.all()):
@@ -64,17 +70,18 @@ class Call:
 def scripted_encoder(front_end: nn.Module, chunk: int, dtype: torch.dtype) -> torch.jit.ScriptModule:
     """Return the encoder of a front end of version 1 or 2 as TorchScript, in float32 or float16.
 
-    The layers are traced. Lengths, masks and positions are scripted, because a trace keeps the device that it was made
-    on, and upstream loads the file onto a GPU. The front end is changed to `dtype`.
+    The layers are traced. The code for lengths, masks and positions is scripted, because a trace stores the device on
+    which it was made, and CosyVoice loads the file onto a GPU. The encoder of `front_end` is converted to `dtype` in
+    place.
 
     Args:
         front_end: an `InterpolatingFrontEnd` or an `UpsamplingFrontEnd`.
-        chunk: tokens of a chunk for streaming attention (version 2).
+        chunk: tokens of a chunk for streaming attention; version 1 ignores it.
         dtype: float32 or float16.
     """
     encoder = front_end.encoder
     assert isinstance(encoder, ConformerEncoder | UpsamplingEncoder)
-    # The frequencies are copied before the encoder becomes float16, because upstream computes positions in float32.
+    # The frequencies are copied before the encoder becomes float16, because CosyVoice computes positions in float32.
     positions = _Positions(encoder.positions.frequencies.clone())
     encoder.to(dtype)
     width = int(encoder.embed.out[0].in_features)  # type: ignore[arg-type]  # of a Linear
@@ -84,7 +91,7 @@ def scripted_encoder(front_end: nn.Module, chunk: int, dtype: torch.dtype) -> to
         return positions(torch.zeros(1, length, 1, dtype=dtype)), torch.zeros(1, 1, length, length, dtype=dtype)
 
     with torch.no_grad(), plain_operators(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch deprecates TorchScript, which upstream loads
+        warnings.simplefilter("ignore")  # torch deprecates TorchScript, but CosyVoice loads it
         if isinstance(encoder, ConformerEncoder):
             core = _traced(_Layers(encoder), (x, *given(_EXAMPLE)))
             return torch.jit.script(_Encoder(core, positions).eval())
@@ -100,7 +107,7 @@ def _traced(module: nn.Module, inputs: tuple[Tensor, ...]) -> nn.Module:
 
 
 class _Layers(nn.Module):
-    """The layers of version 1's encoder; positions and bias are inputs."""
+    """The layers of CosyVoice 1's encoder, with the positions and the attention bias as inputs."""
 
     def __init__(self, encoder: ConformerEncoder) -> None:
         super().__init__()
@@ -115,7 +122,7 @@ class _Layers(nn.Module):
 
 
 class _UpsamplingLayers(nn.Module):
-    """The layers of version 2's encoder; the positions and the bias, for tokens and for frames, are inputs."""
+    """The layers of CosyVoice 2's encoder, with positions and attention biases for tokens and for frames as inputs."""
 
     def __init__(self, encoder: UpsamplingEncoder) -> None:
         super().__init__()
@@ -136,7 +143,7 @@ class _UpsamplingLayers(nn.Module):
 
 
 class _Positions(nn.Module):
-    """The computation of `RelativePositions`, whose annotations TorchScript cannot read."""
+    """The same computation as `RelativePositions`. TorchScript cannot read the annotations of that class."""
 
     def __init__(self, frequencies: Tensor) -> None:
         super().__init__()
@@ -151,7 +158,7 @@ class _Positions(nn.Module):
 
 
 class _Encoder(nn.Module):
-    """The encoder of version 1 with the interface of upstream's ConformerEncoder."""
+    """The encoder of version 1, with the signature of CosyVoice's class `ConformerEncoder`."""
 
     def __init__(self, core: nn.Module, positions: nn.Module) -> None:
         super().__init__()
@@ -167,7 +174,7 @@ class _Encoder(nn.Module):
 
 
 class _StreamingEncoder(nn.Module):
-    """The encoder of version 2 with the interface of upstream's UpsampleConformerEncoder."""
+    """The encoder of version 2, with the signature of CosyVoice's class `UpsampleConformerEncoder`."""
 
     def __init__(self, core: nn.Module, positions: nn.Module, chunk: int, ratio: int) -> None:
         super().__init__()
@@ -189,7 +196,7 @@ class _StreamingEncoder(nn.Module):
             xs: (1, T, width), without look-ahead tokens.
             xs_lens: (1,), the number of tokens; it may include the look-ahead tokens.
             context: the look-ahead tokens, (1, 3, width); empty in the last call.
-            decoding_chunk_size, num_decoding_left_chunks: these have no effect, as in upstream's inference.
+            decoding_chunk_size, num_decoding_left_chunks: these have no effect, as in CosyVoice's inference.
             streaming: True if a token sees only its own chunk and earlier chunks.
         """
         length = xs.size(1)
@@ -214,11 +221,11 @@ def _valid(lengths: Tensor, frames: int) -> Tensor:
 
 
 def upstream_calls(front_end: nn.Module, chunk: int, seed: int, lengths: Sequence[int] = LENGTHS) -> Iterator[Call]:
-    """Yield the calls that upstream's `flow.inference` makes, with the module's output, in float32.
+    """Yield the encoder calls that CosyVoice's `flow.inference` makes, each with the PyTorch module's float32 output.
 
     Args:
         front_end: an `InterpolatingFrontEnd` or an `UpsamplingFrontEnd` in float32.
-        chunk: tokens of a chunk (version 2).
+        chunk: tokens of a chunk for streaming attention; version 1 ignores it.
         seed: seed of the random token ids.
         lengths: numbers of tokens, including those of the prompt.
     """
@@ -235,6 +242,6 @@ def upstream_calls(front_end: nn.Module, chunk: int, seed: int, lengths: Sequenc
             front_end.encoder.chunk = chunk if streaming else None
             form = f"{length} tokens, streaming={streaming}"
             yield Call(f"{form}, the last call", (xs, xs_lens), {"streaming": streaming}, front_end.encoder(xs, length))
-            # Upstream counts the look-ahead tokens in the length.
+            # CosyVoice includes the look-ahead tokens in the length.
             inputs, options = (xs[:, :-ahead], xs_lens), {"context": xs[:, -ahead:], "streaming": streaming}
             yield Call(f"{form}, not the last call", inputs, options, front_end.encoder(xs, length - ahead))

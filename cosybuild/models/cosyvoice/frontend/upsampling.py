@@ -1,4 +1,4 @@
-"""Version 2's encoder: look-ahead, conformer layers over tokens, up-sampling, conformer layers over frames."""
+"""The encoder of CosyVoice 2: look-ahead, conformer layers over tokens, up-sampling, conformer layers over frames."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from cosybuild.models.cosyvoice.frontend.positions import RelativePositions
 
 
 class Upsampling(nn.Module):
-    """Repetition of every token, then a convolution over the past with a kernel of 2 * `ratio` + 1.
+    """Repetition of every token, then a causal convolution with a kernel of 2 * `ratio` + 1 frames.
 
     Args:
         dim: channels of input and output.
-        ratio: frames for each token.
+        ratio: frames per token.
     """
 
     def __init__(self, dim: int, ratio: int) -> None:
@@ -32,17 +32,17 @@ class Upsampling(nn.Module):
 
 
 class UpsamplingEncoder(nn.Module):
-    """The up-sampling conformer.
+    """The conformer encoder of CosyVoice 2, which converts tokens to `ratio` times as many frames.
 
     Args:
         input_size: channels of the input.
         output_size: channels of the output.
-        attention_heads: heads of every layer.
-        linear_units: channels inside the feed-forwards.
-        num_blocks: layers before the up-sampling.
-        up_blocks: layers after it.
-        ratio: frames for each token.
-        ahead: tokens that the look-ahead layer sees beyond a token.
+        attention_heads: number of attention heads of every layer.
+        linear_units: channels inside the feed-forward networks.
+        num_blocks: number of conformer layers before the up-sampling.
+        up_blocks: number of conformer layers after the up-sampling.
+        ratio: frames per token.
+        ahead: number of following tokens that the look-ahead layer reads for each token.
         chunk: tokens of a chunk for streaming attention; None for full attention.
     """
 
@@ -71,7 +71,15 @@ class UpsamplingEncoder(nn.Module):
         self.after_norm = nn.LayerNorm(output_size, eps=EPSILON)
 
     def forward(self, x: Tensor, count: int) -> Tensor:
-        """Map (B, count + A, input_size) to (B, ratio * count, output_size); see `LookAhead.forward`."""
+        """Map `count` tokens and A look-ahead tokens to frames.
+
+        Args:
+            x: the embedded tokens, (B, count + A, input_size); see `LookAhead.forward`.
+            count: number of tokens without the look-ahead tokens.
+
+        Returns:
+            (B, ratio * count, output_size).
+        """
         x = self.pre_lookahead_layer(self.embed(x), count)
         x = self._attended(self.encoders, x, self.chunk)
         x = self.up_embed(self.up_layer(x))
@@ -87,5 +95,5 @@ class UpsamplingEncoder(nn.Module):
 
 
 def repeated(x: Tensor, times: int) -> Tensor:
-    """Repeat every token: (B, T, dim) -> (B, times * T, dim)."""
+    """Repeat every token `times` times in a row: (B, T, dim) -> (B, times * T, dim)."""
     return x.unsqueeze(2).expand(-1, -1, times, -1).flatten(1, 2)

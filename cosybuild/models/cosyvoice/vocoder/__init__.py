@@ -1,1 +1,1 @@
-"""The HiFT vocoders as exportable modules, which turn a mel spectrogram into a waveform."""
+"""The HiFT vocoders as exportable modules. They turn a mel spectrogram into a waveform."""

@@ -1,4 +1,4 @@
-"""The window of mel frames on which the samples of a frame depend, and which a stream must keep."""
+"""The context of a mel frame: the earlier and later frames on which its samples depend, and which a stream keeps."""
 
 from __future__ import annotations
 
@@ -18,21 +18,34 @@ from cosybuild.models.cosyvoice.vocoder.parameters import (
 
 @dataclass(frozen=True)
 class Span:
-    """Positions from `low` to `high`, both included."""
+    """A range of positions from `low` to `high`, both included."""
 
     low: int
     high: int
 
     def read_by(self, width: int, left: int, *, stride: int = 1, dilation: int = 1) -> Span:
-        """Return the span of inputs of a convolution on which the outputs in this span depend."""
+        """Return the inputs of a convolution on which the outputs in this span depend.
+
+        Args:
+            width: width of the kernel.
+            left: zeros before the input.
+            stride: stride of the convolution.
+            dilation: dilation of the kernel.
+        """
         return Span(self.low * stride - left, self.high * stride - left + (width - 1) * dilation)
 
     def spread_by(self, width: int, left: int, rate: int) -> Span:
-        """Return the span of inputs of a transposed convolution on which the outputs in this span depend."""
+        """Return the inputs of a transposed convolution on which the outputs in this span depend.
+
+        Args:
+            width: width of the kernel.
+            left: outputs that are cut off at the start.
+            rate: stride of the transposed convolution.
+        """
         return Span(-((-(self.low + left - width + 1)) // rate), (self.high + left) // rate)
 
     def widened(self, left: int, right: int) -> Span:
-        """Return the span with `left` more positions before it and `right` more behind it."""
+        """Return this span with `left` positions added before it and `right` positions added after it."""
         return Span(self.low - left, self.high + right)
 
     def joined(self, other: Span) -> Span:
@@ -40,14 +53,17 @@ class Span:
         return Span(min(self.low, other.low), max(self.high, other.high))
 
     def within(self, size: int) -> Span:
-        """Return the span of the groups, of `size` positions each, that hold this span's positions."""
+        """Return the numbers of the groups that contain this span, if each group has `size` positions."""
         return Span(self.low // size, self.high // size)
 
 
 def context_frames(parameters: VocoderParameters) -> tuple[int, int]:
-    """Return the numbers of mel frames before and behind a frame on which the frame's samples depend."""
+    """Return the numbers of mel frames before and after a frame on which the frame's samples depend.
+
+    The function follows the vocoder's layers from the samples back to the mel.
+    """
     own = parameters
-    # The first value of the periodic window is zero, so a spectrum has one sample less.
+    # The first value of the periodic window is zero, so a spectrum depends on n_fft - 1 samples.
     width, half = own.n_fft - 1, own.n_fft // 2 - 1
     x = Span(0, own.samples_per_frame - 1).spread_by(width, half, own.hop_len)
     x = _same(x, own, LAST_WIDTH)
@@ -62,7 +78,7 @@ def context_frames(parameters: VocoderParameters) -> tuple[int, int]:
             spectra = spectra.read_by(2 * rate, rate - 1 if own.causal else rate // 2, stride=rate)
         source = spectra if source is None else source.joined(spectra)
         if stage == len(own.upsample_rates) - 1:
-            x = Span(x.low - 1, x.high - 1)  # the mirrored spectrum in front
+            x = Span(x.low - 1, x.high - 1)  # `Generator.longer` adds one position in front
         x = _upsampled(x, own, stage)
     assert source is not None
     samples = source.read_by(width, half, stride=own.hop_len)

@@ -1,4 +1,4 @@
-"""The vocoder's convolutions, with stated padding; those with weight norm in checkpoints have classes of their own."""
+"""The vocoder's convolutions. Those whose weights have weight norm in checkpoints have their own classes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from cosybuild.models.cosyvoice.vocoder.operators import convolution
 
 
 class Convolution(nn.Conv1d):
-    """A convolution that keeps the length divided by its stride, with stated padding.
+    """A convolution that can have different padding at both ends.
 
     Args:
-        inputs, outputs: channels.
+        inputs, outputs: channels of input and output.
         width: width of the kernel.
-        left, right: zeros before and behind the input.
+        left, right: zeros before and after the input.
+        stride: stride of the convolution.
+        dilation: dilation of the kernel.
     """
 
     def __init__(
@@ -23,7 +25,7 @@ class Convolution(nn.Conv1d):
         self.left, self.right = left, right
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve (B, inputs, T)."""
+        """Map (B, inputs, T) to (B, outputs, T'), where T' depends on the padding and the stride."""
         return convolution(
             x,
             self.weight,
@@ -36,17 +38,24 @@ class Convolution(nn.Conv1d):
 
 
 class NormedConvolution(Convolution):
-    """A convolution whose weight has weight norm in checkpoints; here it is folded."""
+    """A convolution whose weight has weight norm in checkpoints; this module holds the folded weight."""
 
 
 class NormedTransposedConvolution(nn.ConvTranspose1d):
-    """A transposed convolution that up-samples by `rate`, with folded weight norm over the input channels."""
+    """A transposed convolution that up-samples by `rate`.
+
+    Its weight has weight norm in checkpoints, with one magnitude for each input channel. This module holds the folded
+    weight.
+    """
 
     def __init__(self, inputs: int, outputs: int, width: int, rate: int) -> None:
         super().__init__(inputs, outputs, width, stride=rate, padding=(width - rate) // 2)
 
 
 def spread(width: int, dilation: int, causal: bool) -> dict[str, int]:
-    """Return the padding that keeps the length: all of it before the input if causal, else half at each end."""
+    """Return the padding, `left` and `right`, with which a convolution of stride 1 keeps the length of its input.
+
+    A causal convolution has all padding before the input, other convolutions have half of it at each end.
+    """
     total = (width - 1) * dilation
     return {"left": total, "right": 0} if causal else {"left": total // 2, "right": total - total // 2}

@@ -1,4 +1,4 @@
-"""The f0 predictor: five convolutions and a linear layer, which give the fundamental frequency of each mel frame."""
+"""The f0 predictor, which computes the fundamental frequency (f0) of each mel frame."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from cosybuild.models.cosyvoice.vocoder.parameters import F0_LAYERS, F0_LOOKAHEA
 
 
 class F0Predictor(nn.Module):
-    """The fundamental frequencies |linear(ELU(conv(...)))| of a mel, in Hz.
+    """Five convolutions with ELU, a linear layer and an absolute value, which give f0 in Hz.
 
-    The causal variant (version 3) is computed in float64 upstream; `WideF0Predictor` does so in a graph.
+    CosyVoice computes the causal variant (version 3) in float64. `WideF0Predictor` does so in an exported graph.
     """
 
     def __init__(self, parameters: VocoderParameters) -> None:
@@ -37,9 +37,10 @@ class F0Predictor(nn.Module):
 
 
 class WideF0Predictor(nn.Module):
-    """The function of `F0Predictor` in float64, with operators that ONNX Runtime has in float64.
+    """The computation of `F0Predictor` in float64, with operators that ONNX Runtime implements for float64.
 
-    Each convolution is one matrix product, because ONNX Runtime has no float64 Conv. TensorRT reads float64 as float32.
+    Each convolution is computed as one matrix product, because ONNX Runtime has no float64 Conv. TensorRT converts
+    float64 to float32.
     """
 
     def __init__(self, narrow: F0Predictor) -> None:
@@ -56,7 +57,7 @@ class WideF0Predictor(nn.Module):
 
 
 def _as_product(layer: Convolution, x: Tensor) -> Tensor:
-    """Convolve (B, C in, T) as one matrix product with a stack of shifted inputs."""
+    """Return the convolution of x (B, C in, T) by `layer`, computed as one product with a stack of shifted inputs."""
     assert layer.bias is not None
     length, width = x.shape[2], layer.kernel_size[0]
     padded = F.pad(x, (layer.left, layer.right))
@@ -66,5 +67,5 @@ def _as_product(layer: Convolution, x: Tensor) -> Tensor:
 
 
 def _elu(x: Tensor) -> Tensor:
-    """Return x where it is positive, else exp(x) - 1. ONNX Runtime has no float64 Elu."""
+    """Return x if x is positive, else exp(x) - 1, element by element. ONNX Runtime has no float64 Elu."""
     return torch.clamp(x, min=0) + (torch.exp(torch.clamp(x, max=0)) - 1)

@@ -1,4 +1,4 @@
-"""The generator: its stages up-sample the mel and add the source's spectra; the result is magnitude and phase."""
+"""The generator, which computes the magnitude and the phase of the waveform's spectra from the mel and the source."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from cosybuild.models.cosyvoice.vocoder.parameters import FIRST_WIDTH, LAST_WIDT
 from cosybuild.models.cosyvoice.vocoder.residual import ResidualBlock
 
 LAST_SLOPE = 0.01
-"""Slope of the activation behind the last stage; the others have the hyper-parameter `lrelu_slope`."""
+"""Slope of the leaky ReLU after the last stage; the others have the hyper-parameter `lrelu_slope`."""
 
 LARGEST_MAGNITUDE = 100.0
 
 
 class RepeatedUpsampling(NormedConvolution):
-    """The causal up-sampling: each frame is repeated, then convolved over the past."""
+    """The causal up-sampling: each frame is repeated `rate` times, then a causal convolution follows."""
 
     def __init__(self, inputs: int, outputs: int, width: int, rate: int) -> None:
         super().__init__(inputs, outputs, width, left=width - 1, right=0)
@@ -37,9 +37,10 @@ class RepeatedUpsampling(NormedConvolution):
 
 
 class Generator(nn.Module):
-    """The network that computes magnitude and phase of the waveform's spectra.
+    """The network that computes the magnitude and the phase of the waveform's spectra.
 
-    Its layers are attributes of the vocoder, as in upstream.
+    Each stage up-samples the mel and adds the spectra of the source signal. The vocoder inherits from this class, so
+    that its layers have the same names as in CosyVoice's checkpoints.
     """
 
     def __init__(self, parameters: VocoderParameters) -> None:
@@ -68,11 +69,11 @@ class Generator(nn.Module):
         self.conv_post = NormedConvolution(channels, own.n_fft + 2, LAST_WIDTH, **spread(LAST_WIDTH, 1, causal))
 
     def generate(self, mel: Tensor, spectra: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute magnitude and phase (in rad), each (B, bins, spectra).
+        """Compute magnitude and phase (in rad), each (B, bins, T * spectra_per_frame + 1).
 
         Args:
             mel: (B, in_channels, T).
-            spectra: spectra of the source, (B, n_fft + 2, T spectra_per_frame + 1).
+            spectra: spectra of the source signal, (B, n_fft + 2, T * spectra_per_frame + 1).
         """
         own = self.values
         x = self.conv_pre(mel)
@@ -89,12 +90,12 @@ class Generator(nn.Module):
         return torch.exp(magnitude).clamp(max=LARGEST_MAGNITUDE), torch.sin(phase)
 
     def longer(self, x: Tensor) -> Tensor:
-        """Put a copy of the second frame in front of the first: the source has one spectrum more than frames."""
+        """Put a copy of the second position in front of x (B, C, T), because the source has one spectrum more."""
         return torch.cat([x[:, :, 1:2], x], dim=2)
 
 
 def _down(values: VocoderParameters, channels: int, rate: int) -> Convolution:
-    """Return the convolution that converts the source's spectra to the frame rate of a stage."""
+    """Return the convolution that reduces the rate of the source's spectra by `rate`, to the rate of a stage."""
     spectra = values.n_fft + 2
     if rate == 1:
         return Convolution(spectra, channels, 1, left=0, right=0)

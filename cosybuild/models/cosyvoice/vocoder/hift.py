@@ -1,4 +1,4 @@
-"""The whole vocoder: f0, source, generator and synthesis in one module, with the state of a stream."""
+"""The whole vocoder: f0 predictor, source, generator and synthesis in one module, with the state of a stream."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ from cosybuild.models.cosyvoice.vocoder.spectrum import Analysis, Synthesis
 
 
 class Hift(Generator):
-    """The vocoder of any version. Its state dict has upstream's names, with the weight norm folded into the weights.
+    """The vocoder of any CosyVoice version. Its state dict has CosyVoice's names and folded weights.
 
-    One module serves a whole utterance and a stream. A stream calls it with a window of mel frames: some earlier
-    frames, the new frames, and some frames of look-ahead. The results of frames `first` to `end` are then those of
-    the whole utterance. `phase` and `offset` of the next call are the state that this call returns.
+    One module serves whole utterances and streams. A stream calls it with a window of mel frames: some earlier frames,
+    the new frames, and some frames of look-ahead. The results of the frames from `first` up to, but not including,
+    `end` are then equal to those of the whole utterance. The call returns the inputs `phase` and `noise_offset` of the
+    next call.
+
+    Args:
+        parameters: the vocoder's hyper-parameters.
+        cut: the setting `vocoder.cut`. `Cut.none` returns a waveform, other values return magnitude and phase.
     """
 
     f0_predictor: F0Predictor | WideF0Predictor
@@ -41,7 +46,8 @@ class Hift(Generator):
             noise, noise_offset, phase, first, end: see `Source`.
 
         Returns:
-            The waveform (1, samples) within `audio_limit`; f0 (1, T) in Hz; phase and noise offset of frame `end`.
+            The waveform (1, samples) within `audio_limit`, or with a cut the magnitude and the phase of `spectra`; then
+            f0 (1, T) in Hz; then the phase and the noise offset of frame `end`.
         """
         f0 = self.f0_predictor(mel)
         source, after, offset = self.m_source(f0, noise, noise_offset, phase, first, end)
@@ -58,12 +64,17 @@ class Hift(Generator):
         return waveform.squeeze(1).clamp(-limit, limit)
 
     def spectra(self, mel: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
-        """Return magnitude and phase, each (B, bins, spectra), of the waveform before its synthesis."""
+        """Return the magnitude and the phase of the waveform's spectra, each (B, bins, spectra).
+
+        Args:
+            mel: (B, in_channels, T).
+            source: the source signal, (B, 1, samples).
+        """
         return self.generate(mel, self.analysis(source))
 
 
 def with_wide_f0(vocoder: Hift) -> Hift:
-    """Change the vocoder in place, so that it and graphs exported from it compute f0 in float64."""
+    """Change the vocoder in place to compute f0 in float64, also in exported graphs, and return it."""
     if isinstance(vocoder.f0_predictor, F0Predictor):
         vocoder.f0_predictor = WideF0Predictor(vocoder.f0_predictor)
     return vocoder

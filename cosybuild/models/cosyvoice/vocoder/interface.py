@@ -1,4 +1,4 @@
-"""The inputs and outputs of an exported vocoder as data."""
+"""The inputs and outputs of an exported vocoder, described without torch."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ STEM = "hift"
 WEIGHTS = "hift.pt"
 
 PREFIXES = ("", "generator.", "hift.")
-"""Prefixes of the vocoder's tensors: in hift.pt, in a file of its training, and in a whole model."""
+"""Prefixes of the vocoder's tensors in hift.pt, in a file of its training, and in a file of the whole model."""
 
 FLOAT32_MODULES = {
-    "f0_predictor*": "f0 moves the phases of all later samples",
+    "f0_predictor*": "an error of f0 changes the phases of all later samples",
     "m_source*": "the source: phases of many cycles, and its state",
     "conv_post": "its result holds phases in rad and logarithms of magnitudes; it has 0.3 % of the arithmetic",
     "synthesis*": "it adds up the samples of the waveform; it has less than 0.1 % of the arithmetic",
 }
-"""Pattern of module paths -> reason why a lowered vocoder computes them in float32."""
+"""The modules that a lowered vocoder computes in float32: pattern of module paths -> reason."""
 
 FEWEST_FRAMES = 4
-"""The shortest window in tests; `first` and `end` are drawn within it."""
+"""The number of mel frames of the shortest window that is tested; `first` and `end` are drawn within it."""
 
 
 def vocoder_spec(parameters: VocoderParameters, cut: Cut = Cut.none) -> ModelSpec:
-    """Return the specification, with inputs and outputs in the order of `Hift.forward` for this cut.
+    """Return the inputs and outputs in the order of `Hift.forward`, for the setting `vocoder.cut`.
 
-    The symbols are `seq_len`, the mel frames, and `noise_len`, the rows of the table of noise. The table may have any
-    length; the rows of a short table are used repeatedly.
+    The dynamic axes of the inputs are `seq_len`, the number of mel frames, and `noise_len`, the number of rows in the
+    table of noise. The table may have any length; the rows of a short table are used repeatedly.
     """
     sines = parameters.harmonics
     low, high = (-0.5, 0.5) if parameters.interpolation is Interpolation.exact else (0.0, 1.0)
@@ -59,8 +59,8 @@ def vocoder_spec(parameters: VocoderParameters, cut: Cut = Cut.none) -> ModelSpe
         outputs=(*results, *state),
         frames_per_second=parameters.frames_per_second,
         axes={"noise_len": Axis(parameters.sampling_rate, parameters.samples_per_frame)},
-        # The error of f0 grows with that of the mel, each call passes its state to the next, and the 8 or 11 bits
-        # of bf16 and fp16 are too few for samples.
+        # The inputs and outputs stay float32: an error of the mel changes f0, each call passes its state to the next,
+        # and the 8 or 11 bits of bf16 and fp16 are too few for samples.
         float32_io=True,
         float32_modules=FLOAT32_MODULES,
     )

@@ -1,4 +1,4 @@
-"""The loader of vocoders, with the weights of a file or seeded random ones."""
+"""Load a vocoder with the weights of a file, or with random weights from a seed."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ from cosybuild.models.cosyvoice.vocoder.residual import Snake
 from cosybuild.models.cosyvoice.vocoder.weight_norm import fold, newer_name, stored_tensors
 
 F0_GAIN = 1.8
-"""The factor for random weights of the f0 predictor's convolutions; torch's default weights give almost constant f0."""
+"""The factor by which random weights of the f0 predictor's convolutions are multiplied.
+
+Without it, torch's default initialisation gives an almost constant f0.
+"""
 
 F0_SPREAD = 200.0
-"""The same factor for the last layer: some frames then have the f0 of a voice, others an f0 below 10 Hz."""
+"""The factor for the weights of the predictor's last layer. Some frames are then voiced, others are below 10 Hz."""
 
 F0_MEAN = 100.0
-"""The bias of the last layer of the f0 predictor, in Hz."""
+"""The bias of the f0 predictor's last layer, in Hz, in a vocoder with random weights."""
 
 
 def load_vocoder(
@@ -40,12 +43,12 @@ def load_vocoder(
     """Return a vocoder in evaluation mode, without gradients, with weight norm folded in float64.
 
     Args:
-        parameters: its hyper-parameters.
+        parameters: the vocoder's hyper-parameters.
         weights: `hift.pt` or a `.safetensors` file, or None for random weights, which are equal for equal seeds.
         seed: seed of the random weights.
-        dtype: type of the folded weights.
-        note: called with notes on the weights for the user.
-        asked: the setting `model.weights_from`.
+        dtype: type of the vocoder's parameters.
+        note: called with each sentence about the weights that the user should see.
+        asked: the setting `model.weights_from`, which chooses one of several state dicts; None if it is not set.
 
     Raises:
         CheckpointError: the weights cannot be read or do not fit.
@@ -79,7 +82,7 @@ def exportable(vocoder: Hift, cut: Cut = Cut.none, *, wide_f0: bool = False) -> 
 
     Args:
         vocoder: the loaded vocoder.
-        cut: the end of the graph.
+        cut: the setting `vocoder.cut`, which decides where the exported graph ends.
         wide_f0: True to compute f0 in float64 in the graph.
     """
     if wide_f0:
@@ -89,7 +92,7 @@ def exportable(vocoder: Hift, cut: Cut = Cut.none, *, wide_f0: bool = False) -> 
 
 
 def random_vocoder(parameters: VocoderParameters) -> Hift:
-    """Return a vocoder with random weights that behave like trained ones: voice-like f0, and activations that vary."""
+    """Return a vocoder with random weights, scaled so that f0 is in the range of voices and activations differ."""
     vocoder = Hift(parameters)
     with torch.no_grad():
         predictor = vocoder.f0_predictor

@@ -1,4 +1,4 @@
-"""A convolution with different padding at both ends, as one node in ONNX."""
+"""A convolution with different padding at both ends, which an export writes as one ONNX node."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class _Convolution(torch.autograd.Function):
-    """The TorchScript exporter calls `symbolic`; eager torch computes `forward`."""
+    """The convolution as an autograd function: eager torch calls `forward`, the TorchScript exporter `symbolic`."""
 
     @staticmethod
     def forward(
@@ -35,7 +35,16 @@ class _Convolution(torch.autograd.Function):
 def convolution(
     x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int = 1, dilation: int = 1, left: int = 0, right: int = 0
 ) -> Tensor:
-    """Convolve (B, C in, T) with (C out, C in, width) after zeros at both ends: `left` before, `right` behind."""
+    """Convolve x (B, C in, T) with `weight` (C out, C in, width), and return (B, C out, T').
+
+    Args:
+        x: the input.
+        weight: the kernel.
+        bias: (C out,), or None.
+        stride: stride of the convolution.
+        dilation: dilation of the kernel.
+        left, right: zeros before and after the input.
+    """
     if left == right:
         return F.conv1d(x, weight, bias, stride=stride, padding=left, dilation=dilation)
     if torch.jit.is_tracing():  # type: ignore[no-untyped-call,attr-defined]  # torch has no types here

@@ -1,4 +1,4 @@
-"""The vocoder's hyper-parameters: their published values, what follows from them, and their faults."""
+"""The vocoder's hyper-parameters: published values, derived sizes, and the check of given values."""
 
 from __future__ import annotations
 
@@ -16,37 +16,39 @@ class Interpolation(str, Enum):
     """The method that computes the phase of each sample from the phases of the frames."""
 
     exact = "exact"
-    """The phase grows at every sample by the frequency of its frame (version 1)."""
+    """At every sample, the phase grows by the frequency of the sample's frame (version 1)."""
     linear = "linear"
-    """Linear interpolation between the centres of the frames (version 2)."""
+    """The phase is interpolated linearly between the centres of the frames (version 2)."""
     nearest = "nearest"
     """The phase is constant within a frame (version 3)."""
 
 
 @dataclass(frozen=True)
 class VocoderParameters:
-    """The values that fix the vocoder's function, apart from its weights.
+    """The hyper-parameters of a vocoder. They and the weights determine the function that it computes.
 
-    The names are the arguments of upstream's classes; `n_fft`, `hop_len` and `f0_channels` are nested there.
+    The names are those of the arguments of CosyVoice's classes, where `n_fft`, `hop_len` and `f0_channels` are nested.
 
     Attributes:
-        causal: True if all convolutions look back only, apart from a look-ahead of whole mel frames (version 3).
-        interpolation: interpolation of the harmonics' phases.
-        in_channels: bins of the mel.
-        base_channels: width after the first convolution; every up-sampling halves it.
-        nb_harmonics: overtones of the source besides the fundamental.
+        causal: True if convolutions read only earlier positions, except the first layers, which read a few later mel
+            frames (version 3).
+        interpolation: the method that computes the phase of each sample.
+        in_channels: frequency bins of the mel.
+        base_channels: channels after the first convolution; every up-sampling stage halves them.
+        nb_harmonics: number of overtones in the source signal, without the fundamental.
         sampling_rate: samples per second.
-        nsf_alpha: amplitude of each sine.
-        nsf_sigma: amplitude of the noise in voiced frames; in unvoiced ones it is a third of `nsf_alpha`.
-        nsf_voiced_threshold: f0 in Hz above which a frame is voiced.
-        upsample_rates, upsample_kernel_sizes: values of each stage's up-sampling.
-        n_fft, hop_len: samples of a window, and from a window to the next one, for the spectra of source and result.
-        resblock_kernel_sizes, resblock_dilation_sizes: values of each stage's residual blocks.
-        source_resblock_kernel_sizes, source_resblock_dilation_sizes: values of each stage's block for the source.
-        lrelu_slope: slope of the activations in front of the up-samplings.
+        nsf_alpha: amplitude of each sine of the source signal.
+        nsf_sigma: amplitude of the noise in voiced frames; in unvoiced frames it is a third of `nsf_alpha`.
+        nsf_voiced_threshold: a frame is voiced if its f0 is above this value, in Hz.
+        upsample_rates, upsample_kernel_sizes: factor and kernel width of each up-sampling stage.
+        n_fft, hop_len: samples of a window, and samples from one window to the next, in all short-time spectra.
+        resblock_kernel_sizes, resblock_dilation_sizes: one entry for each residual block; every stage has all of them.
+        source_resblock_kernel_sizes, source_resblock_dilation_sizes: one entry for each stage, for its residual block
+            that processes the source.
+        lrelu_slope: slope of the leaky ReLU before each up-sampling.
         audio_limit: largest absolute value of a sample.
-        conv_pre_look_right: mel frames that the first convolution looks ahead (causal variant only).
-        f0_channels: width of the f0 predictor.
+        conv_pre_look_right: later mel frames that the first convolution reads (causal variant only).
+        f0_channels: channels of the f0 predictor's convolutions.
     """
 
     causal: bool
@@ -110,34 +112,38 @@ PUBLISHED: Mapping[Family, VocoderParameters] = {
     Family.cosyvoice2: VocoderParameters(causal=False, interpolation=Interpolation.linear),
     Family.cosyvoice3: VocoderParameters(causal=True, interpolation=Interpolation.nearest),
 }
-"""The values of the published models."""
+"""The hyper-parameters of the published vocoders."""
 
 FIRST_WIDTH = LAST_WIDTH = 7
-"""Kernel sizes of the generator's first convolution (except in the causal variant) and of its last one."""
+"""Kernel width of the generator's first convolution (except in the causal variant) and of its last convolution."""
 
 F0_LAYERS, F0_WIDTH = 5, 3
-"""Convolutions of the f0 predictor, and their kernels."""
+"""Number of convolutions in the f0 predictor, and their kernel width."""
 
 F0_LOOKAHEAD = 3
-"""Mel frames that the causal f0 predictor looks ahead, all of them in its first layer."""
+"""Number of later mel frames that the first layer of the causal f0 predictor reads; its other layers read none."""
 
 COUNTS = ("in_channels", "base_channels", "sampling_rate", "n_fft", "hop_len", "f0_channels")
 NATURALS = ("nb_harmonics", "conv_pre_look_right")
 POSITIVES = ("nsf_alpha", "nsf_voiced_threshold", "audio_limit")
 
 MOST = {"n_fft": 4096, "samples_per_frame": 1_000_000}
-"""Largest permitted values; a vocoder makes tables of these sizes before its weights are compared. The published
-models have 16 and 480."""
+"""The largest permitted values; the published models have 16 and at most 480.
+
+The limits are needed because a vocoder creates tables of these sizes before its shapes are compared with the weights.
+"""
 
 
 def with_values(base: VocoderParameters, values: Mapping[str, Any]) -> VocoderParameters:
-    """Return `base` with other values.
+    """Return a copy of `base` with some values replaced.
 
     Args:
-        values: names of `VocoderParameters`; lists count as tuples.
+        base: the values to start from.
+        values: the new values by the names in `VocoderParameters`; lists are converted to tuples.
 
     Raises:
-        ValueError: a name is unknown, or a value is of the wrong kind or contradicts another; the message names it.
+        ValueError: a name is unknown, a value has the wrong type or range, or two values contradict each other. The
+            message names them.
     """
     known = {field.name for field in fields(VocoderParameters)}
     if unknown := sorted(set(values) - known):
@@ -159,7 +165,7 @@ def _frozen(value: Any) -> Any:
 
 
 def _expected(name: str, value: Any) -> str | None:
-    """Return the expected kind of a value; None if the value is of that kind."""
+    """Return a text for the expected kind of value; None if `value` is of that kind."""
     if name in COUNTS:
         return None if _is_whole(value, 1) else "a positive whole number"
     if name in NATURALS:

@@ -1,9 +1,9 @@
-"""The phases of the harmonics at the frames' borders: a sum over all frames that does not lose precision.
+"""The phases of the harmonics at the borders between frames: a sum over all earlier frames that keeps its precision.
 
-The argument of the highest sine grows to a million radians in a minute. If float32 summed it, the sum would then have
-an error of up to one radian. A sine depends only on the fraction of a cycle in its argument, so each summand is split
-into parts that float32 adds without rounding, in any order. The graph needs no float64, which TensorRT would read as
-float32.
+The argument of the highest sine grows to a million radians in a minute. A float32 sum of that size would have an error
+of up to one radian. A sine depends only on the fractional part of its argument in cycles. Each summand is therefore
+split into three parts without whole cycles, which float32 adds without rounding, in any order. The graph needs no
+float64, which TensorRT would convert to float32.
 """
 
 from __future__ import annotations
@@ -12,36 +12,39 @@ import torch
 from torch import Tensor
 
 COARSE = 2.0**-10
-"""The unit of the first part, which is below one cycle. Sums of 2^14 frames are exact in float32."""
+"""The unit, in cycles, of the first part, which is less than one cycle. Sums of 2^14 frames are exact in float32."""
 
 FINE = 2.0**-20
-"""The unit of the second part, which is below 2 * `COARSE`. Sums of 2^13 frames (164 s at 50 frames per second) are
-exact in float32. Longer sums are nearly always exact, because the mean of the part is half of the largest value. The
-third part is below `FINE`."""
+"""The unit, in cycles, of the second part, which is less than 2 * `COARSE`. The third part is less than `FINE`.
+
+Sums of the second part over 2^13 frames (164 s at 50 frames per second) are exact in float32. Longer sums are nearly
+always exact, because the mean of the part is half of the largest value.
+"""
 
 Parts = tuple[Tensor, Tensor, Tensor]
+"""A number of cycles as the sum of three parts, as the module explains."""
 
 
 def fraction(cycles: Tensor) -> Tensor:
-    """Return x - floor(x), in [0, 1]. Older parsers of ONNX have no Mod."""
+    """Return x - floor(x), in [0, 1]. The operator Mod is avoided, because older parsers of ONNX do not have it."""
     return cycles - torch.floor(cycles)
 
 
 def advances(f0: Tensor, seconds: float, harmonics: int) -> Parts:
-    """Return the cycles that each harmonic advances in one frame, without whole cycles, as a sum of three parts.
+    """Return the cycles by which the phase of each harmonic grows in each frame, without whole cycles, in three parts.
 
-    f0 is f1 + f2, where f1 is a whole number. c = `seconds` is c1 + c2 + c3, where c1 is a multiple of `COARSE`, c2 one
-    of `FINE`, and c3 the rest. Then f1 c1 and f1 c2 are exact in float32 (below 1024 Hz, for up to 16 harmonics).
-    f1 c3 + f2 c is small, and so is its rounding error.
+    f0 = f1 + f2, where f1 is an integer. `seconds` = c = c1 + c2 + c3, where c1 is a multiple of `COARSE`, c2 is a
+    multiple of `FINE`, and c3 is the remainder. The products f1 c1 and f1 c2 are then exact in float32 (below 1024 Hz,
+    for up to 16 harmonics). The rest, f1 c3 + f2 c, is small, so its rounding error is small too.
 
     Args:
         f0: (B, 1, T), in Hz.
         seconds: length of a frame.
-        harmonics: number of sines; the first one has f0 itself.
+        harmonics: number of sines; the first one has the frequency f0.
 
     Returns:
-        Three tensors (B, harmonics, T): a multiple of `COARSE` in [0, 1], a multiple of `FINE` below 2 `COARSE`, and a
-        number below `FINE`; none is negative.
+        Three tensors (B, harmonics, T) without negative values: multiples of `COARSE` in [0, 1], multiples of `FINE`
+        below 2 * `COARSE`, and numbers below `FINE`.
     """
     coarse = round(seconds / COARSE) * COARSE
     fine = round((seconds - coarse) / FINE) * FINE
@@ -61,7 +64,7 @@ def advances(f0: Tensor, seconds: float, harmonics: int) -> Parts:
 
 
 def running_sums(parts: Parts) -> Parts:
-    """Return, for each part, the sum before every frame and the sum of all frames: (B, harmonics, T + 1)."""
+    """Return, for each part (B, harmonics, T), its sums over the frames before each border, (B, harmonics, T + 1)."""
     joined = torch.cat(parts, dim=1)  # one CumSum for all parts
     sums = torch.cat([torch.zeros_like(joined[:, :, :1]), torch.cumsum(joined, dim=2)], dim=2)
     first, second, third = sums.chunk(3, dim=1)
@@ -72,11 +75,11 @@ def phases(sums: Parts, phase: Tensor, frame: Tensor) -> Tensor:
     """Return the phases (B, harmonics, T + 1) in cycles at the frames' borders, in [0, 1].
 
     Args:
-        sums: result of `running_sums`.
-        phase: (B, harmonics), in cycles: the phase at the border in front of `frame`.
+        sums: the result of `running_sums`.
+        phase: (B, harmonics), in cycles: the known phase at the start of frame `frame`.
         frame: (1,) int64.
     """
-    # Coarse parts are subtracted from coarse ones and so on, which is exact.
+    # Each part is subtracted from the same part of the other sum, which is exact.
     first, second, third = (part - part.index_select(2, frame) for part in sums)
     return fraction(fraction(first) + (fraction(second) + third + phase.unsqueeze(2)))
 

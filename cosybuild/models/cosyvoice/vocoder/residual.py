@@ -9,21 +9,28 @@ from cosybuild.models.cosyvoice.vocoder.convolution import NormedConvolution, sp
 
 
 class Snake(nn.Module):
-    """x + sin^2(a x) / (a + 1e-9), with one a for each channel (Ziyin and others, 2020)."""
+    """The activation Snake, x + sin^2(a x) / (a + 1e-9), with one trained a for each channel (Ziyin et al. 2020)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.alpha = nn.Parameter(torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Activate (B, channels, T)."""
+        """Map (B, channels, T) to (B, channels, T)."""
         alpha = self.alpha.unsqueeze(1)
         sine = torch.sin(x * alpha)
         return x + sine * sine * (1 / (alpha + 1e-9))
 
 
 class ResidualBlock(nn.Module):
-    """For each dilation d: x + conv(snake(conv_d(snake(x))))."""
+    """Residual branches, one for each dilation d: x = x + conv(snake(conv_d(snake(x)))).
+
+    Args:
+        channels: channels of input and output.
+        width: kernel width of all convolutions.
+        dilations: the dilation of the first convolution of each branch.
+        causal: True if the convolutions read only earlier positions.
+    """
 
     def __init__(self, channels: int, width: int, dilations: tuple[int, ...], causal: bool) -> None:
         super().__init__()
@@ -40,7 +47,7 @@ class ResidualBlock(nn.Module):
         self.activations2 = nn.ModuleList(Snake(channels) for _ in dilations)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add the branches to (B, channels, T) one after the other."""
+        """Apply the branches to (B, channels, T) one after the other, and return the same shape."""
         for first, dilated, second, plain in zip(
             self.activations1, self.convs1, self.activations2, self.convs2, strict=True
         ):

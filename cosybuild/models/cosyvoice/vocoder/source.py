@@ -1,4 +1,4 @@
-"""The source signal: sines at the multiples of f0, noise, and a layer that mixes them (Wang and others, 2019)."""
+"""The vocoder's source signal: sines at multiples of f0, noise, and a layer that mixes them (Wang et al. 2019)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ TURN = 6.283185307179586
 class Source(nn.Module):
     """The harmonic-plus-noise source of a vocoder.
 
-    The random draws are inputs. The state of a stream goes in and comes out:
+    The source draws no random numbers itself; they are an input. The state of a stream is an input and an output:
 
-    - `phase` (B, harmonics), in cycles: the phase of each sine at the beginning of frame `first`. It begins with 0; in
-      version 1 with a uniform draw from [-1/2, 1/2), and with 0 for the fundamental.
-    - `noise` (B, N, harmonics): a table of draws, Gaussian in versions 1 and 2, uniform from [0, 1) in version 3.
-      Sample n of frame `first` takes row (`offset` + n) modulo N.
+    - `phase` (B, harmonics), in cycles: the phase of each sine at the beginning of frame `first`. A stream begins with
+      the phase 0. In version 1, it begins with 0 for the fundamental and random phases, uniform in [-1/2, 1/2), for the
+      overtones.
+    - `offset` (1,): the row of the table `noise` for the first sample of frame `first`.
+
+    The table `noise` (B, N, harmonics) has random numbers: Gaussian in versions 1 and 2, uniform in [0, 1) in version
+    3. Sample n of frame `first` uses row (`offset` + n) modulo N.
     """
 
     ramp: Tensor
@@ -38,11 +41,12 @@ class Source(nn.Module):
 
         Args:
             f0: (B, 1, T), in Hz.
-            noise, offset, phase, first: see the class; `offset` and `first` are (1,) int64.
-            end: (1,) int64, at most T: the frame with which the next call begins.
+            noise, offset, phase: see the class; `offset` is int64.
+            first: (1,) int64: the index of the frame to which `offset` and `phase` belong.
+            end: (1,) int64, at most T: the index of the frame at which the next call's `first` is.
 
         Returns:
-            The signal (B, 1, samples), and the phase and the offset of frame `end`.
+            The signal (B, 1, samples), and the phase and the offset of frame `end`, for the next call.
         """
         own = self.values
         batch, _, frames = f0.shape
@@ -50,9 +54,9 @@ class Source(nn.Module):
         sums = running_sums(advances(f0, samples / own.sampling_rate, own.harmonics))
         borders = phases(sums, phase, first)
         weight = self.l_linear.weight  # (1, harmonics)
-        # The voicing and the amplitudes are the same for all harmonics, and the layer is linear: its share of the sines
-        # and its share of the noise are computed separately, so that no tensor of all harmonics is scaled for every
-        # sample.
+        # The voicing and the amplitudes are the same for all harmonics, and the mixing layer is linear. So the layer is
+        # applied to the sines and to the noise separately, and the amplitudes multiply its two small results instead of
+        # all harmonics.
         sines = self._sines(f0, borders)
         tones = torch.matmul(weight * own.nsf_alpha, sines.flatten(2)).reshape(batch, frames, -1)
         rows = self._rows(frames * samples, offset - first * samples, noise.shape[1], f0)
@@ -64,14 +68,16 @@ class Source(nn.Module):
         return mixed.reshape(batch, 1, -1), after, offset + (end - first) * samples
 
     def _rows(self, count: int, begin: Tensor, size: int, like: Tensor) -> Tensor:
-        """Return `count` row numbers from `begin` on, modulo the table's size."""
+        """Return the row numbers begin, begin + 1, ..., begin + count - 1, modulo the table's `size`."""
         rows = torch.arange(count, device=like.device) + begin
         rows = rows - torch.div(rows, size, rounding_mode="trunc") * size
-        # The division rounds towards zero, and rows in front of `first` may be negative.
+        # The division rounds towards zero, and the rows of frames before `first` can be negative.
         return torch.where(rows < 0, rows + size, rows)
 
     def _sines(self, f0: Tensor, borders: Tensor) -> Tensor:
-        """Return the sines (B, harmonics, T, samples of a frame); in version 3 they are constant within a frame.
+        """Return the sines, (B, harmonics, T, samples of a frame).
+
+        In version 3, a sine is constant within a frame, and the last axis has the size 1.
 
         Args:
             f0: (B, 1, T), in Hz.
@@ -91,10 +97,12 @@ class Source(nn.Module):
     def _from_centre(self, advance: Tensor) -> Tensor:
         """Return the phase of each sample relative to the centre of its frame, (B, harmonics, T, samples of a frame).
 
-        The unit is cycles. The phase at the end of a frame is taken as that at its centre, and is interpolated linearly
-        between centres: the first half of a frame lies between the centre of the previous frame and its own centre, the
-        second half between its own centre and that of the next frame. Beyond the first and the last centre the phase is
-        constant.
+        The unit is cycles. As in CosyVoice 2, the phase at the end of a frame is used at the frame's centre, and phases
+        are interpolated linearly between the centres of neighbouring frames. Before the first centre and after the last
+        one, the phase is constant.
+
+        Args:
+            advance: the cycles by which the phase grows in each frame, (B, harmonics, T).
         """
         nothing = torch.zeros_like(advance[:, :, :1])
         own = torch.cat([nothing, advance[:, :, 1:]], dim=2).unsqueeze(3)
@@ -103,7 +111,7 @@ class Source(nn.Module):
 
 
 def _ramp(parameters: VocoderParameters) -> Tensor:
-    """Return, for each sample of a frame, its distance in frames from the frame's start or centre."""
+    """Return the distance of each sample of a frame, in frames, from the frame's start (version 1) or centre."""
     samples = parameters.samples_per_frame
     steps = torch.arange(samples, dtype=torch.float64, device="cpu")
     exact = parameters.interpolation is Interpolation.exact

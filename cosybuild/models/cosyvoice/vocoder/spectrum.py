@@ -1,4 +1,4 @@
-"""Short-time spectra as convolutions with fixed kernels: no complex types, and no operator STFT or DFT."""
+"""Short-time spectra as convolutions with fixed kernels, without complex types and the operators STFT and DFT."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 
 class Analysis(nn.Module):
-    """The spectra of a signal, as `torch.stft` computes them with `center=True`, a periodic Hann window and reflection.
+    """The short-time spectra of a signal, with a periodic Hann window.
+
+    The result is that of `torch.stft` with `center=True` and reflection at the ends.
 
     Args:
         n_fft: length of the window, even.
@@ -31,7 +33,14 @@ class Analysis(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """The signal of spectra, as `torch.istft` computes it: overlapping windows, divided by their envelope, trimmed."""
+    """The signal with given short-time spectra, as `torch.istft` computes it.
+
+    Overlapping windows are added and divided by the sum of the squared windows, and both ends are cut off.
+
+    Args:
+        n_fft: length of the window, even.
+        hop: samples from the start of a window to the start of the next one.
+    """
 
     kernel: Tensor
     envelope: Tensor
@@ -40,7 +49,7 @@ class Synthesis(nn.Module):
         super().__init__()
         self.n_fft, self.hop = n_fft, hop
         cosines, sines = _waves(n_fft)
-        # A bin besides the first and the last stands for its conjugate too.
+        # All bins except the first and the last also represent their complex conjugates.
         twice = torch.full((n_fft // 2 + 1, 1), 2.0, dtype=torch.float64, device="cpu")
         twice[0] = twice[-1] = 1
         window = hann(n_fft)
@@ -52,19 +61,19 @@ class Synthesis(nn.Module):
     def forward(self, spectra: Tensor) -> Tensor:
         """Return the signal (B, 1, (F - 1) * hop) of spectra: real and imaginary parts, (B, 2 * bins, F)."""
         half = self.n_fft // 2
-        # A transposed convolution leaves out as many samples at each end as its padding states.
+        # The padding of a transposed convolution is the number of samples that it cuts off at each end.
         signal = F.conv_transpose1d(spectra, self.kernel, stride=self.hop, padding=half)
         windows = torch.ones_like(spectra[:1, :1])
         return signal / F.conv_transpose1d(windows, self.envelope, stride=self.hop, padding=half)
 
 
 def hann(n_fft: int) -> Tensor:
-    """Return the periodic Hann window in float64, whatever the default device."""
+    """Return the periodic Hann window (n_fft,) in float64, on the CPU for any default device."""
     return torch.hann_window(n_fft, periodic=True, dtype=torch.float64, device="cpu")
 
 
 def _waves(n_fft: int) -> tuple[Tensor, Tensor]:
-    """Return cosines and sines (bins, n_fft) in float64."""
+    """Return the cosines and the sines of all frequency bins of a DFT, each (bins, n_fft), in float64."""
     bins = torch.arange(n_fft // 2 + 1, dtype=torch.float64, device="cpu").unsqueeze(1)
     angles = 2 * torch.pi * bins * torch.arange(n_fft, dtype=torch.float64, device="cpu") / n_fft
     return torch.cos(angles), torch.sin(angles)

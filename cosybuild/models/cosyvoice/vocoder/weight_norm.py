@@ -1,4 +1,4 @@
-"""Weight norm in checkpoints: w = g v / |v| (Salimans and Kingma, 2016), its two spellings, and the folded weight."""
+"""Weight norm in checkpoints: w = g v / |v| (Salimans and Kingma, 2016), its names, and the folded weight w."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ _OLDER = {".weight_g": MAGNITUDE, ".weight_v": DIRECTION}
 
 
 def newer_name(name: str) -> str:
-    """Return a tensor's name in the newer spelling; the older spelling has `weight_g` and `weight_v`."""
+    """Return the name that newer versions of torch give a tensor; older ones call it `weight_g` or `weight_v`."""
     return re.sub(r"\.weight_[gv]$", lambda match: _OLDER[match[0]], name)
 
 
 def stored_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Return the state dict that a checkpoint of the module has, with its tensors on the meta device.
+    """Return the state dict of a checkpoint of the module, with the right shapes, on the meta device.
 
-    A weight with norm is stored as a magnitude for each slice of axis 0 and a direction of the weight's shape.
+    A checkpoint stores a weight with weight norm as two tensors: one magnitude for each slice of axis 0, and a
+    direction in the shape of the weight.
     """
     normed = _normed(module)
     result: dict[str, Tensor] = {}
@@ -39,11 +40,12 @@ def stored_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def fold(module: nn.Module, stored: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Return the module's own state dict from the stored tensors; weights are folded in float64.
+    """Return the state dict of the module, with folded weights, from the tensors of a checkpoint.
 
     Args:
-        stored: all names of `stored_tensors`.
-        dtype: type of the result.
+        module: the vocoder.
+        stored: the checkpoint's tensors, with all names that `stored_tensors` returns.
+        dtype: type of the result. Weights are folded in float64 first.
     """
     normed = _normed(module)
     result: dict[str, Tensor] = {}
