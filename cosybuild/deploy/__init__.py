@@ -1,1 +1,1 @@
-"""The deployment of artifacts into service: names of files, conditions, backups and rollback."""
+"""The deployment of artifacts into service: the choice of files and names, its conditions, backups and rollback."""

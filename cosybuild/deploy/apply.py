@@ -1,4 +1,7 @@
-"""The execution of a journalled change of a directory in service; every step may be repeated after a crash."""
+"""The execution of a change that a journal describes, in a directory in service.
+
+Every step may be repeated, so a change that a crash interrupted can be finished.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,19 @@ PART = ".part"
 
 
 def begin(root: Path, journal: Journal) -> None:
-    """Write the journal; from then on the change counts."""
+    """Write the journal of a change. From then on, the change counts and must be finished."""
     write_record(root / STATE / JOURNAL, journal)
 
 
 def finish(root: Path) -> bool:
-    """Finish the change of the journal or, without a journal, remove leftovers; the caller holds the lock."""
+    """Finish the change that the journal describes, and remove leftovers. The caller holds the lock.
+
+    Returns:
+        True if there was a journal.
+
+    Raises:
+        DeployError: a staged file is missing or damaged, or a step would follow a link.
+    """
     journal = read_journal(root)
     if journal is not None:
         check_journal(root, journal)
@@ -42,7 +52,7 @@ def finish(root: Path) -> bool:
 
 
 def missing(root: Path, journal: Journal) -> list[str]:
-    """Return the names that the change cannot put in place, because their files are neither staged nor in place."""
+    """Return the names whose files the change cannot put in place: they are neither staged nor already in place."""
     staging = root / STATE / journal.staging
     return [
         name
@@ -52,13 +62,13 @@ def missing(root: Path, journal: Journal) -> list[str]:
 
 
 def discard_leftovers(root: Path) -> None:
-    """Remove files of unfinished changes; the caller holds the lock, and there is no journal."""
+    """Remove the files of unfinished changes. The caller holds the lock, and there must be no journal."""
     for path in [*(root / STATE).glob(f"{STAGING}*"), *(root / STATE).glob(f"*{PART}")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def apply(root: Path, journal: Journal) -> None:
-    """Make or finish the change that the journal describes. Every step may be repeated."""
+    """Make the change that the journal describes, or finish it. Every step may be repeated."""
     state = root / STATE
     backup = state / f"{journal.number:04}"
     part = backup.with_name(backup.name + PART)
@@ -101,7 +111,7 @@ def _put_in_place(staged: Path, target: Path) -> None:
 
 
 def _restore_link(target: Path, text: str, digest: str, staging: Path) -> None:
-    """Replace a file by the symbolic link in its place before, if the link's target still has the same content."""
+    """Replace a file by the symbolic link that was there before, if the link's target still has the same content."""
     end = target.parent / text
     itself = end.resolve() == target.resolve()
     if not itself and staging.is_dir() and end.is_file() and digest_of(end) == digest:
@@ -112,7 +122,7 @@ def _restore_link(target: Path, text: str, digest: str, staging: Path) -> None:
 
 
 def _folders(root: Path, names: Sequence[str]) -> list[Path]:
-    """Return all directories in which names changed, the deepest first."""
+    """Return all directories in which the change has added or removed names, the deepest first."""
     found = {root}
     for name in names:
         folder = (root / name).parent
@@ -123,7 +133,7 @@ def _folders(root: Path, names: Sequence[str]) -> list[Path]:
 
 
 def discard_backup(backup: Path) -> None:
-    """Remove a backup. It is renamed first, because a partly removed one must not count as a backup."""
+    """Remove a backup. Rename it first, because a partly removed backup must not count as a backup."""
     if not backup.exists():
         return
     gone = backup.with_name(f"{backup.name}.gone{PART}")

@@ -1,7 +1,8 @@
-"""The confinement of a change to its directory: no step of a change, of its journal or of a backup follows a link.
+"""The confinement of a change to its directory: no step of a change, a journal or a backup follows a symbolic link.
 
-A directory from elsewhere can contain any journal and any symbolic links. Only a real directory below the root is
-entered, so nothing outside the root is written or removed. A file in service may be a link: a change replaces it.
+A directory that comes from elsewhere can contain any journal and any symbolic links. Only real directories below the
+root are entered, so nothing outside the root is written or removed. A file in service may be a link; a change replaces
+the link.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from cosybuild.filename import is_plain_path
 from cosybuild.printable import one_line
 
 STAGING = "staging-"
-"""The prefix of the name of every staging directory below STATE."""
+"""The beginning of the name of every staging directory below STATE."""
 
 
 def check_state(root: Path) -> None:
-    """Refuse deployment state that contains anything but directories and regular files.
+    """Raise an error if the deployment state contains anything but directories and regular files.
 
     Raises:
         DeployError: the state or something in it is a link, a pipe or the like.
@@ -37,11 +38,11 @@ def check_state(root: Path) -> None:
 
 
 def check_names(root: Path, names: Iterable[str]) -> None:
-    """Refuse names that do not lie in real directories below the root.
+    """Raise an error for a name whose file would not be in a real directory below the root.
 
     Raises:
-        DeployError: a name is not a plain path, lies in the deployment state, or a directory on the way to it is a link
-            or a file.
+        DeployError: a name is not a plain path or is in the deployment state, or a directory on its path is a link or a
+            file.
     """
     for name in names:
         parts = name.split("/")
@@ -57,7 +58,7 @@ def check_names(root: Path, names: Iterable[str]) -> None:
 
 
 def check_journal(root: Path, journal: Journal) -> None:
-    """Refuse the whole journal if any of its steps would leave the root or touch the state of another change.
+    """Raise an error if any step of the journal would leave the root or touch the state of another change.
 
     Raises:
         DeployError: see `check_names`; or the staging directory is not that of a deployment.
@@ -72,7 +73,7 @@ def check_journal(root: Path, journal: Journal) -> None:
 
 
 def _is_directory(path: Path) -> bool:
-    """Return True for a real directory, and for a name that does not exist yet."""
+    """Return True for a real directory, and for a path that does not exist yet."""
     try:
         return stat.S_ISDIR(path.lstat().st_mode)
     except FileNotFoundError:

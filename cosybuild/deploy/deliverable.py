@@ -21,14 +21,19 @@ SCRIPTS = ".zip"
 
 @dataclass(frozen=True)
 class Deliverable:
-    """One artifact with its manifest."""
+    """One artifact of a run that can be deployed.
+
+    Attributes:
+        path: its main file in the run's artifacts/.
+        manifest: the content of its manifest.
+    """
 
     path: Path
     manifest: dict[str, Any]
 
     @property
     def kind(self) -> str:
-        """`graph` (ONNX), `plan` (an engine), `OpenVINO IR` or `TorchScript file`."""
+        """The kind of the artifact: `graph` (ONNX), `plan` (an engine), `OpenVINO IR` or `TorchScript file`."""
         if self.path.suffix == SCRIPTS:
             return SCRIPT
         if FIELD in self.manifest:
@@ -47,50 +52,50 @@ class Deliverable:
 
     @property
     def dtype(self) -> str | None:
-        """The one type of all inputs and outputs; None where they differ or are not known."""
+        """The element type that all inputs and outputs have; None if they have several types or unknown ones."""
         found = {port["dtype"] for port in (*self.inputs, *self.outputs)}
         return found.pop() if len(found) == 1 else None
 
     @property
     def dynamic_batch(self) -> bool:
-        """True if the first axis of the first input varies."""
+        """True if the first axis of the first input has a dynamic size."""
         return bool(self.inputs and self.inputs[0]["shape"]) and not _is_fixed(self.inputs[0]["shape"][0])
 
     @property
     def model(self) -> dict[str, Any]:
-        """The record of the model that the artifact was made from."""
+        """The facts of the model from which the artifact was made (see `run.facts.model_facts`)."""
         return dict(self.manifest["model"])
 
     @property
     def streaming(self) -> bool:
-        """True if the graph contains the chunk mask."""
+        """True if the network is the streaming variant, whose graph contains the chunk mask."""
         return bool(self.model.get("streaming"))
 
     @property
     def library(self) -> str | None:
-        """The library that reads a plan; None for a graph."""
+        """The library that loads an engine, `tensorrt` or `tensorrt_rtx`; None for any other artifact."""
         built_for = self.manifest.get("built_for")
         return None if built_for is None else str(built_for["flavour"])
 
     @property
     def sm(self) -> int | None:
-        """The compute capability times ten that a plan was built for; None for a graph."""
+        """The compute capability, times ten, for which an engine was built; None for any other artifact."""
         built_for = self.manifest.get("built_for")
         return None if built_for is None else built_for["sm"]
 
     @property
     def companions(self) -> list[Path]:
-        """Files that the artifact refers to by name."""
+        """The paths of the further files to which the main file refers by name."""
         return [self.path.with_name(fact["name"]) for fact in self.manifest["companions"]]
 
     def runs_on(self, sm: int) -> bool:
-        """Return True if a plan runs on that compute capability."""
+        """Return True if an engine runs on a GPU with the compute capability `sm` (times ten)."""
         if self.manifest["built_for"].get("hardware_compatibility") == "ampere_plus":
             return sm >= 80
         return self.sm == sm
 
     def describe(self) -> str:
-        """Return the artifact's description as one line."""
+        """Return a description of the artifact in one line: name, type, batch, attention and library."""
         batch = "dynamic batch" if self.dynamic_batch else "fixed batch"
         attention = "streaming" if self.streaming else "full attention"
         target = f", {self.library} sm_{self.sm}" if self.kind == PLAN else ", OpenVINO" if self.kind == IR else ""
@@ -98,7 +103,7 @@ class Deliverable:
 
 
 def read_deliverables(directory: Path) -> list[Deliverable]:
-    """Return all graphs, engines, IRs and TorchScript files of a run's artifacts/, sorted by name.
+    """Return all graphs, engines, IRs and TorchScript files in the artifacts/ of a run, sorted by name.
 
     Raises:
         DeployError: a manifest cannot be read, or a file is not the one that its manifest describes.
@@ -120,7 +125,7 @@ def read_deliverables(directory: Path) -> list[Deliverable]:
 
 
 def _lack(manifest: Mapping[str, Any]) -> str | None:
-    """Return a phrase on the first fact that a deployment needs and the manifest does not have; else None."""
+    """Return a phrase on the first fact that a deployment needs and that the manifest lacks; None if it lacks none."""
     model = manifest.get("model", {})
     return next((f"its manifest has no model.{name}" for name in ("family", "streaming") if name not in model), None)
 

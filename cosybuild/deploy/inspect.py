@@ -22,9 +22,11 @@ from cosybuild.system.environment import Environment
 from cosybuild.voice_description import DESCRIPTION, Description, faults, read_description
 
 CURRENT, STALE, FOREIGN, DAMAGED = "current", "stale", "foreign", "damaged"
-"""current: the file is the one that its manifest describes; stale: it is of another build than a file beside it, or was
-replaced since; foreign: it has no manifest; damaged: it is empty, truncated, missing although it was deployed, or has a
-manifest that cannot be read.
+"""The states of a file.
+
+`current`: the file is the one that its manifest describes. `stale`: it was replaced since its deployment, or another
+file in its directory is of another build. `foreign`: it has no manifest. `damaged`: it is empty, truncated, or missing
+although it was deployed, or its manifest cannot be read.
 """
 
 
@@ -33,11 +35,11 @@ class Finding:
     """The state of one file.
 
     Attributes:
-        name: its path, relative to the directory.
+        name: the path of the file, relative to the inspected directory.
         state: one of the four states.
         reason: the reason for the state; for a current file, the objections that its deployment overrode.
-        loads: True if this machine can load it; None for graphs and where it is not known.
-        loading: for engines and IRs, what it needs and what this machine has.
+        loads: True if this machine can load the file, False if it cannot; None for graphs and if it is not known.
+        loading: for engines and IRs, what the file needs and what this machine has.
     """
 
     name: str
@@ -48,7 +50,14 @@ class Finding:
 
 
 def inspect(path: Path, environment: Environment) -> list[Finding]:
-    """Inspect one file, or every graph, engine, IR and TorchScript file below a directory, without executing any."""
+    """Return the state of one file, or of every artifact below a directory, without executing any artifact.
+
+    Artifacts are graphs, engines, IRs and TorchScript files.
+
+    Args:
+        path: a file or a directory.
+        environment: the facts of this machine, with which the requirements of engines and IRs are compared.
+    """
     if path.is_file():
         return [_finding(path, path.name, environment)]
     files = [file for file in sorted(path.rglob("*")) if STATE not in file.relative_to(path).parts]
@@ -58,9 +67,9 @@ def inspect(path: Path, environment: Environment) -> list[Finding]:
 
 
 def _is_inspected(file: Path) -> bool:
-    """Return True for graphs and engines, and for IRs and TorchScript files that cosybuild made.
+    """Return True for graphs and engines, and for those IRs and TorchScript files that cosybuild has made.
 
-    Upstream makes some TorchScript files itself.
+    CosyVoice makes some TorchScript files itself; they have no manifest.
     """
     if file.suffix in (SCRIPTS, *IRS):
         return file.is_file() and manifest_path(file).exists()
@@ -68,7 +77,7 @@ def _is_inspected(file: Path) -> bool:
 
 
 def states_below(path: Path) -> list[Path]:
-    """Return the directories in service at `path` and below it: those with deployment state of their own."""
+    """Return the directories in service at `path` and below it, which are those with deployment state."""
     if not path.is_dir():
         path = path.parent
         return [path] if (path / STATE).is_dir() else []
@@ -110,7 +119,7 @@ def _finding(path: Path, name: str, environment: Environment) -> Finding:
 
 
 def _missing_files(root: Path, manifests: list[Path]) -> Iterator[Finding]:
-    """Yield files that were deployed, or have a manifest, and do not exist."""
+    """Yield a finding for each missing file that was deployed or that has a manifest."""
     names = {path.relative_to(root).as_posix().removesuffix(SUFFIX) for path in manifests}
     for home in states_below(root):
         prefix = "" if home == root else home.relative_to(root).as_posix() + "/"
@@ -122,9 +131,9 @@ def _missing_files(root: Path, manifests: list[Path]) -> Iterator[Finding]:
 
 
 def _find_stale(root: Path, found: list[Finding]) -> Iterator[Finding]:
-    """Yield the findings; a file is stale if its directory mixes files that do not belong together.
+    """Yield the findings with the state `stale` for files whose directory mixes files that do not belong together.
 
-    The files of one part must come from one build, and the parts of a flow model from one flow model.
+    The files of one part must come from one build, and all parts of a flow model must come from the same flow model.
     """
     groups: dict[tuple[str, str], list[tuple[str, Build]]] = {}
     flows: dict[str, dict[tuple[str, str], tuple[str, Build]]] = {}
@@ -152,9 +161,9 @@ def _find_stale(root: Path, found: list[Finding]) -> Iterator[Finding]:
 
 
 def _find_apart(root: Path, found: list[Finding]) -> Iterator[Finding]:
-    """Yield the findings, and one finding for each voice description.
+    """Yield the findings, and one further finding for each description of a voice.
 
-    An artifact is stale if the description in its directory does not list it.
+    An artifact becomes stale if the description in its directory does not list it.
     """
     reasons: dict[str, str] = {}
     descriptions = []
@@ -190,7 +199,7 @@ def _is_in(finding: Finding, prefix: str) -> bool:
 
 
 def _reasons(description: Description | None, manifests: Mapping[str, Mapping[str, Any] | None]) -> dict[str, str]:
-    """Return name -> reason for each artifact of a directory that does not belong to its voice."""
+    """Return name -> reason for each artifact of a directory that does not belong to the voice of that directory."""
     if description is not None:
         unlisted = {
             name: f"it is a part of a voice, and {DESCRIPTION} does not list it"

@@ -17,16 +17,20 @@ _TENSORRT = "tensorrt"
 
 @dataclass(frozen=True)
 class Row:
-    """One file of one runtime.
+    """One file that one runtime reads.
 
     Attributes:
-        stem: the first part of the artifact's own name.
-        families: model families that the runtime serves; empty for any.
-        name: the file's name; `{id}` is the device's number.
-        retires: patterns of the names of files that the runtime would use without a check in place of this file:
-            engines that somebody made from an earlier one, and graphs that it opens first.
-        required: a deployment without this file is refused.
-        dynamic_batch: None if both a dynamic and a fixed batch are accepted.
+        service: the runtime.
+        stem: the beginning of the artifact's own name.
+        families: the model families that the runtime serves; empty for all.
+        kind: the kind of artifact, see `Deliverable.kind`.
+        name: the name of the file in the directory in service; `{id}` stands for the number of the GPU.
+        dtype: the element type of all inputs and outputs.
+        dynamic_batch: True or False for a dynamic or fixed batch; None if both are accepted.
+        streaming: True for the streaming variant.
+        required: True if a deployment without this file is refused.
+        retires: patterns of the names of other files that the runtime would use in place of this one without a check:
+            engines that somebody made from an earlier file, and graphs that the runtime opens first.
     """
 
     service: Service
@@ -41,7 +45,7 @@ class Row:
     retires: tuple[str, ...] = ()
 
     def takes(self, item: Deliverable) -> bool:
-        """Return True if `item` is what the runtime expects under this name."""
+        """Return True if the artifact `item` is what the runtime expects in this file."""
         # The build gives a TorchScript file the runtime's name, and such a file has both attention variants.
         if self.kind == SCRIPT:
             return item.kind == SCRIPT and item.path.name == self.name and self.serves(item)
@@ -57,7 +61,7 @@ class Row:
         )
 
     def serves(self, item: Deliverable) -> bool:
-        """Return True if the runtime serves the model of `item`."""
+        """Return True if the runtime serves the model family of the artifact `item`."""
         return not self.families or item.model["family"] in self.families
 
 
@@ -88,8 +92,8 @@ ROWS: tuple[Row, ...] = (
         retires=(f"{ESTIMATOR}.fp16.dynamic_batch.*.plan",),
     ),
     _estimator(_TOKEN2WAV, _TWO, PLAN, "fp16.dynamic_batch.l20.plan", "float16", dynamic_batch=True),
-    # Both runtimes build an engine of their own. From a graph whose name has no "fp16" they build it with TensorRT's
-    # weak FP16, whose results nobody verified; so each must find the lowered graph, and find it first.
+    # Both runtimes build an engine of their own. If the name of the graph has no "fp16", they build the engine with
+    # TensorRT's weak FP16, whose results nobody has verified. So each must find the lowered graph before any other.
     _estimator(Service.vllm_omni, _THREE, GRAPH, _AUTOCAST, "float16", required=True),
     _estimator(
         Service.sglang_omni,
@@ -143,7 +147,7 @@ ROWS: tuple[Row, ...] = (
 
 
 def rows_for(service: Service, items: Sequence[Deliverable]) -> list[Row]:
-    """Return the rows that match a delivered artifact in stem, family and attention.
+    """Return the rows of a service for which an artifact has the stem, the family and the attention variant.
 
     Raises:
         DeployError: the runtime reads none of the artifacts.
@@ -169,7 +173,10 @@ def rows_for(service: Service, items: Sequence[Deliverable]) -> list[Row]:
 
 
 def bundle_name(item: Deliverable) -> str:
-    """Return an artifact's name in a bundle: the contract's name for the estimator's graphs, else its own."""
+    """Return the name of an artifact in a bundle.
+
+    A graph of the estimator gets the name of its contract (docs/contract.md). Any other artifact keeps its name.
+    """
     # OpenVINO finds the weights of an IR by its name.
     if item.kind in (PLAN, IR) or not item.path.name.startswith(f"{ESTIMATOR}."):
         return item.path.name

@@ -1,4 +1,4 @@
-"""The check that a Triton model does not replace a different model whose file happens to have the same name."""
+"""The check that a Triton model does not replace a different model that happens to have the same name."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from cosybuild.errors import DeployError
 from cosybuild.identity import build_of
 
 _OPEN = ("onnx", "module")
-"""Families whose name comes from a file or a class, such as `model.onnx`, which many models have."""
+"""The model families whose names come from a file or a class. Many models have a file called `model.onnx`."""
 
 
 def check_namesake(root: Path, item: Deliverable, folder: str, name: str | None) -> None:
-    """Refuse to replace a model of another origin, unless the user named the model.
+    """Raise an error if the deployment would replace a model of another origin, unless the user gave the name.
 
-    A later version of a model at the same place replaces the earlier one.
+    A later version of a model with the same origin may replace the earlier one.
 
     Args:
         root: the directory of the model in the repository.
         item: the artifact that is deployed.
         folder: the version directory below `root`.
-        name: the setting `deploy.triton.model`.
+        name: the setting `deploy.triton.model`; None if it is not set.
 
     Raises:
         DeployError: names both origins, and the settings that give a name.
@@ -46,7 +46,7 @@ def check_namesake(root: Path, item: Deliverable, folder: str, name: str | None)
 
 
 def _is_derived(model: dict[str, Any]) -> bool:
-    """Return True if the name of the model is that of its file or class."""
+    """Return True if the name of the model was derived from its file or its class."""
     if model.get("family") == "onnx":
         return str(model.get("name")) == Path(str(model.get("origin"))).stem
     target = (model.get("hyperparameters") or {}).get("target") or {}

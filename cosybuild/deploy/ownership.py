@@ -19,13 +19,14 @@ IRS = (".xml",)
 
 @dataclass(frozen=True)
 class NewDeployment:
-    """The files of a deployment.
+    """The files of the deployment that is being made.
 
     Attributes:
         service: the value of `deploy.service`.
-        items: artifacts, each with a name below the directory.
-        delivered: everything that the run delivered, to recognise engines built elsewhere from the same graph.
-        puts: name -> sha256 of all files that are put in place; None where it is not known.
+        items: the deployed artifacts, each with its name below the directory.
+        delivered: all artifacts that the run delivered. They show which engines were built elsewhere from the same
+            graph.
+        puts: name -> sha256 of all files that are put in place; None if the sha256 is not known.
     """
 
     service: str
@@ -36,12 +37,12 @@ class NewDeployment:
 
 @dataclass(frozen=True)
 class PresentArtifact:
-    """A graph or an engine in a directory in service.
+    """A graph, engine or IR that is already in a directory in service.
 
     Attributes:
         name: its name below the directory.
-        manifest: the manifest beside it; None if it cannot be read.
-        is_ours: True if a deployment put it there.
+        manifest: the manifest beside it; None if there is none or it cannot be read.
+        is_ours: True if a deployment put the file there.
     """
 
     name: str
@@ -50,7 +51,7 @@ class PresentArtifact:
 
 
 def retired_by(root: Path, new: NewDeployment, recorded: Mapping[str, str]) -> list[str]:
-    """Return the graphs and engines in `root` that are not part of the deployment and must not stay.
+    """Return the artifacts in `root` that are not part of the new deployment and must not stay beside it.
 
     Only files that a deployment put there are returned, never a user's own. An artifact of the same part of a model is
     retired if it
@@ -64,7 +65,12 @@ def retired_by(root: Path, new: NewDeployment, recorded: Mapping[str, str]) -> l
     with caches beside one without.
 
     Args:
-        recorded: name -> sha256 of what deployments have put into the directory.
+        root: the directory in service.
+        new: the new deployment.
+        recorded: name -> sha256 of the files that deployments have put into the directory.
+
+    Returns:
+        The names of the artifacts below `root`.
 
     Raises:
         DeployError: the directory has an artifact of another build that no deployment put there.
@@ -78,7 +84,13 @@ def retired_by(root: Path, new: NewDeployment, recorded: Mapping[str, str]) -> l
 
 
 def files_of(root: Path, names: Iterable[str], puts: Mapping[str, str | None]) -> list[str]:
-    """Return all files of retired artifacts: the artifacts, manifests, and weights that no other artifact refers to."""
+    """Return all files of retired artifacts: the artifacts, their manifests, and weights that no other artifact uses.
+
+    Args:
+        root: the directory in service.
+        names: the names of the retired artifacts.
+        puts: the files that the deployment puts in place, which are left out.
+    """
     gone = list(names)
     folders = {name.rpartition("/")[0] for name in gone}
     kept = {
@@ -96,7 +108,13 @@ def files_of(root: Path, names: Iterable[str], puts: Mapping[str, str | None]) -
 
 
 def present_artifacts(root: Path, folders: Iterable[str], recorded: Mapping[str, str]) -> list[PresentArtifact]:
-    """Return the artifacts of folders below `root` that have a manifest or that a deployment put there."""
+    """Return the artifacts in folders below `root` that have a manifest or that a deployment put there.
+
+    Args:
+        root: the directory in service.
+        folders: the paths of the folders below `root`; an empty text for `root` itself.
+        recorded: name -> sha256 of the files that deployments have put there.
+    """
     found = []
     for folder in sorted(folders):
         for path in sorted((root / folder).glob("*")):
@@ -115,7 +133,7 @@ def present_artifacts(root: Path, folders: Iterable[str], recorded: Mapping[str,
 
 
 def _was_deployed(path: Path) -> bool:
-    """Return True if a manifest that must not be used, such as one without a seal, still names a deployment."""
+    """Return True if a manifest that must not be used, such as one without a seal, still says that it was deployed."""
     try:
         return "deployment" in (parse_manifest(manifest_path(path)) or {})
     except ValueError:

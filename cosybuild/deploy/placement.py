@@ -1,4 +1,4 @@
-"""The choice of the artifacts of a run that a service reads, each with its name there."""
+"""The choice of the artifacts that a service reads, and of their names in the directory in service."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Profiles = Sequence[Mapping[str, Sequence[int]]]
 
 @dataclass(frozen=True)
 class Placement:
-    """An artifact and its name in the directory in service."""
+    """An artifact to deploy, and its name in the directory in service."""
 
     item: Deliverable
     name: str
@@ -29,7 +29,22 @@ class Placement:
 def choose(
     items: list[Deliverable], settings: DeploySettings, sm: int | None, profiles: Profiles
 ) -> tuple[Path, list[Placement], list[Put], list[str]]:
-    """Return the directory, artifacts with names, further files, and patterns of files to retire."""
+    """Choose the directory, the artifacts and the further files of a deployment.
+
+    Args:
+        items: the artifacts of the run.
+        settings: the settings of the deployment.
+        sm: the compute capability, times ten, of the target GPU; None if it is not known.
+        profiles: axis -> min, opt and max of each profile.
+
+    Returns:
+        The directory in service, the artifacts with their names, further files to write, and patterns of the names of
+            files to retire.
+
+    Raises:
+        DeployError: the run lacks an artifact that the service needs.
+        ConfigurationError: the settings do not fit the artifacts.
+    """
     root = Path(settings.dir or "")
     if settings.service is Service.bundle:
         if not items:
@@ -57,7 +72,10 @@ def choose(
 
 
 def _fitting(row: Row, items: Sequence[Deliverable], sm: int | None) -> Deliverable | None:
-    """Return the artifact for a row, preferring an engine for the target and the plain graph."""
+    """Return the artifact for a row of the table; None if there is none.
+
+    Of several engines, prefer one that runs on the target GPU. Of several graphs, prefer the one that is not lowered.
+    """
     candidates = [item for item in items if row.takes(item)]
     if row.kind == PLAN:
         candidates.sort(key=lambda item: not (sm is not None and item.runs_on(sm)))
@@ -67,7 +85,7 @@ def _fitting(row: Row, items: Sequence[Deliverable], sm: int | None) -> Delivera
 
 
 def _voice(items: list[Deliverable], settings: DeploySettings) -> tuple[Path, list[Placement], list[Put], list[str]]:
-    """Return the files of a Triton model that computes a whole voice: all artifacts beside its model.py."""
+    """Return the files of a Triton model that computes a whole voice, in the form of `choose`."""
     triton = settings.triton
     if triton.backend is not TritonBackend.auto:
         raise ConfigurationError(
@@ -87,7 +105,7 @@ def _triton(
     wanted, triton = settings.triton.backend, settings.triton
     plans = [item for item in items if item.kind == PLAN and item.library == "tensorrt"]
     plans.sort(key=lambda item: not (sm is not None and item.runs_on(sm)))
-    # Prefer the plain graph if there is also a lowered one: then the half precision is served by a plan.
+    # If there are a float32 graph and a lowered one, prefer the float32 graph: a plan serves the smaller precision.
     graphs = sorted((i for i in items if i.kind == GRAPH), key=lambda i: i.manifest.get("slot") != "graph")
     order = {TritonBackend.auto: plans + graphs, TritonBackend.tensorrt: plans, TritonBackend.onnxruntime: graphs}
     if not order[wanted]:
@@ -112,7 +130,7 @@ def _triton(
 
 
 def _widest(profiles: Profiles) -> dict[str, list[int]]:
-    """Return one range for each symbol: the smallest min of all profiles, the first opt, and the largest max."""
+    """Return one range for each axis: the smallest min of all profiles, the first opt, and the largest max."""
     return {
         symbol: [min(p[symbol][0] for p in profiles), profiles[0][symbol][1], max(p[symbol][2] for p in profiles)]
         for symbol in profiles[0]

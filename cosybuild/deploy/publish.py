@@ -1,9 +1,9 @@
 """The change of a directory in service as one step: files are staged, backed up, journalled, then put in place.
 
-Nothing in the directory changes before the journal is written. From then on the new state counts:
-readers look through the journal (`cosybuild.directory_in_service`), and the next process that changes the directory (a
-deployment, `check`, `rollback`) first finishes the change. A runtime that does not read the journal finds
-complete files only. Graphs are put in place before plans, so it never loads a plan that belongs to neither state.
+Nothing in the directory changes before the journal is written. From then on the new state counts: readers use the
+journal (`cosybuild.directory_in_service`), and the next process that changes the directory (a deployment, `check`,
+`rollback`) first finishes the change. A runtime that does not read the journal finds complete files only. Graphs are
+put in place before plans, so such a runtime never loads a plan that belongs to neither state.
 
 A power cut at any time leaves the old or the new state, because the steps are durable in this order: contents of the
 staged files and of the backup, their names, the journal, names in place, the record of the state, removal of the
@@ -36,12 +36,12 @@ from cosybuild.filename import is_plain_path
 from cosybuild.system.files import sync_directory, sync_tree
 
 RECORD, FILES = "record.json", "files"
-"""Names below STATE/NNNN: the backup's record and its files."""
+"""The names of a backup's record and of the directory with its files, below STATE/NNNN."""
 
 
 @contextmanager
 def changing(root: Path) -> Iterator[None]:
-    """Hold the lock of `root`, after every earlier change is finished.
+    """Hold the lock of `root`, after any unfinished earlier change is finished.
 
     Raises:
         DeployError: another process deploys there, the disk reports an error, or an earlier change cannot be finished.
@@ -61,22 +61,24 @@ def publish(
     files: Mapping[str, str] | None = None,
     links: Mapping[str, str] | None = None,
 ) -> int | None:
-    """Change the files of `root` and return the number of the backup that undoes it; None if nothing changes.
+    """Change the files of `root` and return the number of the backup that undoes the change.
 
-    The caller holds the lock (`changing`).
+    Return None if nothing changes. The caller must hold the lock (`changing`).
 
     Args:
-        puts: files, in the order in which they are put in place.
-        removes: names to remove, after all puts.
-        kind: `deploy` or `rollback`; only a `deploy` is skipped where nothing would change.
-        position: the number of the backup that holds the directory's state after the change; 0 for a new state.
-        files: name -> sha256 of all files of deployments after the change; None updates the recorded ones.
-        links: name -> target of the symbolic link that is put back in place of the file.
+        root: the directory in service.
+        puts: the files to write, in the order in which they are put in place.
+        removes: the names to remove, after all puts.
+        kind: `deploy` or `rollback`. Only a `deploy` is skipped if nothing would change.
+        position: the number of the backup that has the state of the directory after the change; 0 for a new state.
+        files: name -> sha256 of all files of deployments after the change; None to compute it from the recorded ones.
+        links: name -> target of the symbolic link that is put back in place of the file; None for none.
 
     Raises:
         DeployError: a name is unsafe or leads through a link, or a copy differs from its source; the directory is
             unchanged.
-        OSError: the disk reports an error. Before the journal the directory is unchanged; afterwards the change counts.
+        OSError: the disk reports an error. If the journal was not written yet, the directory is unchanged; otherwise
+            the change counts.
     """
     unsafe = next((name for name in (*(put.name for put in puts), *removes) if not is_plain_path(name)), None)
     if unsafe is not None:
@@ -112,10 +114,11 @@ def publish(
 
 
 def prune(root: Path, keep: int) -> None:
-    """Remove the oldest backups; the caller holds the lock.
+    """Remove all but the newest backups. The caller must hold the lock.
 
     Args:
-        keep: number of backups that stay, at least one.
+        root: the directory in service.
+        keep: the number of backups that stay; at least one stays.
     """
     for backup in [*numbered_backups(root).values()][: -max(1, keep)]:
         discard_backup(backup)
@@ -125,8 +128,8 @@ def recover(root: Path) -> bool:
     """Finish the change that an interrupted deployment began, and return True if there was one.
 
     Raises:
-        DeployError: another process deploys there, the disk reports an error, staged files are missing, or a step
-            would follow a link.
+        DeployError: another process deploys there, the disk reports an error, staged files are missing, or a step would
+            follow a link.
     """
     if not (root / STATE / JOURNAL).exists():
         return False
@@ -135,7 +138,7 @@ def recover(root: Path) -> bool:
 
 
 def _is_up_to_date(root: Path, puts: Sequence[Put], removes: Sequence[str]) -> bool:
-    """Return True if the directory is already in the state after the change."""
+    """Return True if the directory is already in the state that the change would give it."""
     if any((root / name).exists() for name in removes):
         return False
     # Compare manifests first: they are small, and a difference in any other file also changes a manifest.

@@ -1,4 +1,4 @@
-"""Backups of a directory in service, and the rollback to them."""
+"""The backups of a directory in service, and the rollback to one of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,13 @@ _UNDO = "staging-undo"
 
 @dataclass(frozen=True)
 class Backup:
-    """A backup that exists; `directory` holds the files."""
+    """A backup that exists.
+
+    Attributes:
+        number: its number.
+        directory: the directory with its files.
+        record: its record.
+    """
 
     number: int
     directory: Path
@@ -40,7 +46,7 @@ def backups(root: Path) -> list[Backup]:
     """Return the backups that exist, the oldest first.
 
     Raises:
-        DeployError: the record of one is damaged.
+        DeployError: the record of a backup is damaged.
     """
     found = []
     for number, directory in numbered_backups(root).items():
@@ -51,13 +57,14 @@ def backups(root: Path) -> list[Backup]:
 
 
 def rollback(root: Path, to: int | None = None) -> tuple[int, list[str]]:
-    """Restore the files from before deployment `to`, by default the last deployment that is not undone yet.
+    """Restore the files from before the deployment with the number `to`.
 
-    A rollback is a change like any other and has a backup itself. Files are linked, not copied, and disk space for the
-    records is reserved, so it works on a full disk. A deployment that was interrupted and cannot be finished is undone.
+    If `to` is None, undo the last deployment that is not undone yet. A rollback is a change like any other, with a
+    backup of its own. It also works on a full disk, because files are linked and not copied, and disk space for the
+    records is reserved. A deployment that was interrupted and cannot be finished is undone.
 
     Returns:
-        The number of the backup, and the names that changed.
+        The number of the deployment, and the names that changed.
 
     Raises:
         DeployError: there is no such backup.
@@ -105,15 +112,15 @@ def _restore(root: Path, to: int | None) -> tuple[int, list[str]]:
                 sources.setdefault(name, backup.directory / name if existed else None)
     puts = [Put(name, path, link=True) for name, path in sources.items() if path is not None]
     removes = [name for name, path in sources.items() if path is None]
-    # `position` makes the next rollback restore an older state. The restored state may itself be that of an earlier
-    # backup; then that backup's number is the position.
+    # `position` makes the next rollback restore an older state. If the restored state is itself that of an earlier
+    # backup, the position is the number of that backup.
     position = chosen.record.position or number
     publish(root, puts, removes, kind="rollback", position=position, files=chosen.record.files, links=links)
     return number, list(sources)
 
 
 def _undo(root: Path, journal: Journal) -> list[str]:
-    """Restore the files from before a deployment that cannot be finished, and remove its backup."""
+    """Restore the files from before a deployment that cannot be finished, remove its backup, and return the names."""
     state = root / STATE
     places = [state / f"{journal.number:04}", state / f"{journal.number:04}{PART}"]
     directory = next((place for place in places if (place / RECORD).exists()), None)

@@ -1,4 +1,4 @@
-"""One deployment: the choice of files and names, the objections, and the change itself."""
+"""One deployment: the choice of artifacts and names, the objections to it, and the change of the directory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cosybuild.system.environment import Environment
 from cosybuild.voice_description import DESCRIPTION
 
 _WHOLE = (Service.bundle, Service.triton)
-"""The services that take a whole voice; the others load the weights of the directory too, for other networks."""
+"""The services that read a whole voice. All others also load the directory's weights, to compute other networks."""
 
 
 def deploy(
@@ -35,23 +35,24 @@ def deploy(
     profiles: Profiles = (),
     pending: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Put a run's deliverables into service.
+    """Put the artifacts of a run into service.
 
     Args:
-        artifacts: the run's artifacts/, files with manifests.
-        environment: gives the GPU of this machine if `target_sm` is not set.
-        profiles: symbol -> min, opt, max; for the warm-up and the largest batch of a Triton model.
-        pending: parts of the run that still wait for another machine.
+        artifacts: the directory artifacts/ of the run, with manifests.
+        settings: the settings of the deployment.
+        environment: the facts of this machine. Its GPU is the target if `target_sm` is not set.
+        profiles: axis -> min, opt and max of each profile, for the warm-up and the largest batch of a Triton model.
+        pending: the steps of the run that wait for another machine, one text each.
 
     Returns:
-        Plain facts for the report: service, dir, files, retired, backup (of this change, or of the last one if
-        nothing changed), changed (False if the directory already has this deployment), forced (the objections that
-        `force` overrode), whole (True if the files are a whole voice, which the description lists), left (artifacts
-        that the service does not read).
+        Plain facts for the report: service, dir, files (name -> sha256), retired (names), backup (the number of the
+            backup of this change, or of the last one if nothing changed), changed (False if the directory already has
+            this deployment), forced (the objections that `force` overrode), whole (True if the files are a whole voice
+            with a description), left (names of artifacts that the service does not read).
 
     Raises:
-        DeployError: there is an objection and `force` is not set; nothing has changed then.
-        ConfigurationError: the settings do not fit what was delivered, or the key to sign with cannot be used.
+        DeployError: there is an objection and `force` is not set. Nothing has changed then.
+        ConfigurationError: the settings do not fit the artifacts, or the key to sign with cannot be used.
     """
     assert settings.dir is not None, "config.rules demands it"
     items = read_deliverables(artifacts)
@@ -111,9 +112,9 @@ def deploy(
 
 
 def _other_weights(root: Path, placements: Sequence[Placement]) -> Iterator[str]:
-    """Yield an objection for weights in the directory that are not those of the artifacts made from them.
+    """Yield an objection for each weights file in the directory that is not the one of the artifacts.
 
-    A runtime computes the other networks from this file, so its artifact would belong to another model.
+    The runtime computes the other networks from this file, so the artifacts would belong to another model.
     """
     expected = {}
     for placement in placements:
@@ -136,7 +137,7 @@ def _target_sm(settings: DeploySettings, environment: Environment) -> int | None
 
 
 def _folder(placements: Sequence[Placement]) -> str:
-    """Return the directory of the artifacts below the root; an empty text for the root itself."""
+    """Return the directory of the artifacts below the root of the deployment; an empty text for the root itself."""
     return placements[0].name.rpartition("/")[0] if placements else ""
 
 
@@ -162,7 +163,10 @@ def _objections(placements: Sequence[Placement], sm: int | None) -> list[str]:
 
 
 def _puts(placement: Placement, settings: DeploySettings, forced: Sequence[str], whole: bool) -> list[Put]:
-    """Return the puts of one artifact: next manifest, companions, artifact, final manifest, in this order."""
+    """Return the files to write for one artifact, in this order.
+
+    The next manifest, the companions, the artifact and the final manifest.
+    """
     item, manifest = placement.item, placement.item.manifest
     folder, _, own = placement.name.rpartition("/")
     prefix = f"{folder}/" if folder else ""
@@ -181,13 +185,17 @@ def _puts(placement: Placement, settings: DeploySettings, forced: Sequence[str],
 
 
 def _present(root: Path, patterns: Sequence[str], brought: Mapping[str, object]) -> list[str]:
-    """Return existing files that a runtime would use in place of deployed ones without a check (`Row.retires`)."""
+    """Return the existing files that a runtime would use in place of deployed ones without a check (`Row.retires`)."""
     found = {path.relative_to(root).as_posix() for pattern in patterns for path in root.glob(pattern) if path.is_file()}
     return [name for name in found if name not in brought and not name.endswith((SUFFIX, NEXT))]
 
 
 def facts_text(facts: Mapping[str, Any]) -> str:
-    """Return a deployment's facts as a few lines for people."""
+    """Return the facts of a deployment as a few lines for people.
+
+    Args:
+        facts: the result of `deploy`.
+    """
     # Reports of earlier versions lack `changed`; they recorded only deployments that changed the directory.
     if not facts.get("changed", True):
         return f"{facts['dir']} already has this deployment ({facts['service']}); nothing was changed"

@@ -1,7 +1,7 @@
 """The signed list of the files in a directory in service.
 
-A signed deployment puts two more files into the directory: the list, name -> sha256 of the files that the owner of the
-key has put there, and the signature of the list.
+A signed deployment puts two more files into the directory. The first is the list: name -> sha256 of the files that the
+owner of the key has deployed there. The second is the signature of the list.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _KIND = "deployed files"
 
 @dataclass(frozen=True)
 class _Content:
-    """The fields of the list: the kind and schema of the file, and name -> sha256 of each deployed file."""
+    """The fields of the list: its kind and schema, and name -> sha256 of each deployed file."""
 
     schema: int
     kind: str
@@ -43,14 +43,15 @@ class _Content:
 
 
 def signed_list(root: Path, brought: Mapping[str, str], stays: Collection[str], key: Path) -> list[Put]:
-    """Return the list and its signature as files of a deployment.
+    """Return the two files to write: the list and its signature.
 
     Files of earlier deployments stay on the list if the same key signed them.
 
     Args:
+        root: the directory in service.
         brought: name -> sha256 of the files of this deployment.
         stays: names of earlier deployments' files that stay in the directory.
-        key: the private key.
+        key: the path of the private key.
 
     Raises:
         ConfigurationError: the key cannot be used.
@@ -77,7 +78,7 @@ def _signed_before(root: Path, key: Path) -> Mapping[str, str]:
 
 
 def _read_list(root: Path, signed: Signed) -> Mapping[str, str]:
-    """Read a list whose signature was verified."""
+    """Return name -> sha256 from the list of a directory, whose signature was verified."""
     path = root / LIST
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != signed.sha256:
@@ -92,10 +93,14 @@ def _read_list(root: Path, signed: Signed) -> Mapping[str, str]:
 
 
 class SignatureCheck:
-    """The comparison of findings with the lists that the owner of a public key signed.
+    """The comparison of the files of `check` with the lists that the owner of a public key has signed.
 
     Attributes:
         signers: directory -> the fingerprint of the key, for each list that was verified.
+
+    Args:
+        path: the file or directory that `check` inspects.
+        key: the path of the public key.
     """
 
     def __init__(self, path: Path, key: Path) -> None:
@@ -106,7 +111,10 @@ class SignatureCheck:
         self.signers: dict[Path, str] = {}
 
     def findings(self, found: list[Finding]) -> list[Finding]:
-        """Return the findings; unsigned files are foreign, and files that differ from their list are stale or damaged.
+        """Return the findings of `check`, changed and completed by the comparison with the signed lists.
+
+        A file that is not on a list is foreign. A file that differs from its list is stale, or damaged if it is
+        missing.
 
         Raises:
             ConfigurationError: the key cannot be used.
@@ -133,7 +141,7 @@ class SignatureCheck:
         return finding if reason is None else replace(finding, state=state, reason=reason)
 
     def _others(self) -> Iterator[Finding]:
-        """Yield a finding for every file in a signed list below the path that differs from this list."""
+        """Yield a finding for every file in a signed list that differs from the list."""
         for path in sorted(self._path.rglob(LIST)):
             if STATE in path.relative_to(self._path).parts:
                 continue
@@ -147,7 +155,7 @@ class SignatureCheck:
                     yield Finding((root / name).relative_to(self._path.absolute()).as_posix(), state, reason)
 
     def _list(self, root: Path) -> Mapping[str, str] | str:
-        """Return the verified list of a directory, or the reason why it has none."""
+        """Return the verified list of a directory, or the reason why there is none."""
         if root not in self._lists:
             try:
                 signed = verify(root / LIST, self._key)
@@ -159,7 +167,7 @@ class SignatureCheck:
 
 
 def _difference(root: Path, name: str, signed: Mapping[str, str]) -> tuple[str, str | None]:
-    """Return the state of a file according to its list, with the reason; the reason is None if they agree."""
+    """Compare a file with its signed list; return the state of the file and the reason, None if they agree."""
     path = root / name
     if name not in signed:
         return FOREIGN, "the owner of the key did not sign it"

@@ -1,4 +1,4 @@
-"""The files that a deployment will put in place, written into its staging directory."""
+"""The files that a deployment will put in place, first written into its staging directory."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from cosybuild.system.files import sync_tree
 
 @dataclass(frozen=True)
 class Put:
-    """A file to be put in place.
+    """A file to write into a directory in service.
 
     Attributes:
         name: the path below the directory, with forward slashes.
-        content: a file to copy, or the text itself.
-        sha256: the sha256 of the content; None if it is not known before the copy.
-        link: stage a hard link instead of a copy; for files of backups, so that they take no further space.
+        content: the path of a file to copy, or the text itself.
+        sha256: the sha256 of a file to copy; None if it is not known before the copy.
+        link: make a hard link instead of a copy. This is for files of backups, which then need no further space.
     """
 
     name: str
@@ -32,14 +32,14 @@ class Put:
 
     @property
     def digest(self) -> str | None:
-        """The sha256 of the content; None where it is not known before the copy."""
+        """The sha256 of the content; None if it is not known before the copy."""
         if isinstance(self.content, str):
             return hashlib.sha256(self.content.encode("utf-8", "backslashreplace")).hexdigest()
         return self.sha256
 
 
 def stage_all(puts: Sequence[Put], staging: Path) -> dict[str, str]:
-    """Write all files into the staging directory, durably, and return name -> sha256; raises like `stage_one`."""
+    """Write all files durably into the staging directory and return name -> sha256; raise the errors of `stage_one`."""
     digests = {put.name: stage_one(put, staging / put.name) for put in puts}
     staging.mkdir(exist_ok=True)
     sync_tree(staging)
@@ -47,7 +47,11 @@ def stage_all(puts: Sequence[Put], staging: Path) -> dict[str, str]:
 
 
 def stage_one(put: Put, target: Path) -> str:
-    """Write a file into a staging directory and return its sha256.
+    """Write one file into a staging directory and return its sha256.
+
+    Args:
+        put: the file.
+        target: the path to write to.
 
     Raises:
         DeployError: the copy is not equal to its source.
@@ -70,7 +74,7 @@ def stage_one(put: Put, target: Path) -> str:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where the file system has no hard links."""
+    """Make a hard link to a file, or a copy if the file system does not support hard links."""
     try:
         # A link takes no space and is safe here: cosybuild replaces files in service by renames and never writes into
         # them.

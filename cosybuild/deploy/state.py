@@ -1,4 +1,4 @@
-"""The state that deployments keep below a directory in service: lock, durable records, reserved disk space."""
+"""The state that deployments keep in a directory in service: the lock, durable records, and reserved disk space."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _LOCK, _RESERVE, _OLD_POSITION = "lock", "reserve", "position.json"
 _Number = Annotated[int, Meta(ge=0, le=MOST_BACKUPS)]
 
 RESERVED = 1 << 17
-"""The number of bytes reserved for the records of a rollback, so that it works on a full disk."""
+"""The number of bytes that are reserved for the records of a rollback, so that a rollback works on a full disk."""
 
 
 def read_record(path: Path, form: type[T]) -> T | None:
-    """Return the record in a file as a value of a dataclass, or None if the file does not exist.
+    """Return the record in a file as a value of the dataclass `form`; None if the file does not exist.
 
     Raises:
-        DeployError: the file holds something else.
+        DeployError: the file contains something else.
     """
     try:
         return from_json(read_json(read_state(path)), form, "its record")
@@ -47,7 +47,7 @@ def read_record(path: Path, form: type[T]) -> T | None:
 
 
 def write_record(path: Path, record: Any) -> None:
-    """Write a record atomically and durably, so that it survives a power cut."""
+    """Write a record to a file atomically and durably, so that it survives a power cut."""
     write_atomic(path, json.dumps(to_json(record), indent=2).encode("ascii"))
 
 
@@ -71,9 +71,9 @@ class Current:
     """The record of the last change of a directory.
 
     Attributes:
-        number: the number of its backup; 0 if there was none.
-        position: the number of the backup that has the directory's present state; 0 if no backup has it.
-        files: name -> sha256 of all files of deployments.
+        number: the number of the change's backup; 0 if there was no change.
+        position: the number of the backup that has the present state of the directory; 0 if no backup has it.
+        files: name -> sha256 of all files that deployments have put there.
     """
 
     number: _Number = 0
@@ -86,12 +86,12 @@ class Current:
 
 @dataclass(frozen=True)
 class BackupRecord:
-    """The record of the backup of the files that one change replaced.
+    """The record of one backup, which has the files that one change replaced.
 
     Attributes:
-        kind: `deploy` or `rollback`.
+        kind: the kind of the change, `deploy` or `rollback`.
         existed: name -> True if the file existed before the change.
-        position: the number of an earlier backup with the state before the change; 0 if there is none.
+        position: the number of an earlier backup that has the state before the change; 0 if there is none.
         files: name -> sha256 of all files of deployments before the change.
         links: name -> target, for files that were symbolic links, as in the cache of a hub.
     """
@@ -107,10 +107,10 @@ class BackupRecord:
 
 
 def read_current(root: Path) -> Current:
-    """Return the record of the last change.
+    """Return the record of the last change of a directory in service.
 
     Raises:
-        DeployError: it is damaged.
+        DeployError: the record is damaged.
     """
     state = root / STATE
     # An older version recorded the position alone.
@@ -125,7 +125,7 @@ def numbered_backups(root: Path) -> dict[int, Path]:
 
 
 def reserve(root: Path) -> None:
-    """Reserve disk space for the records of a later rollback; do nothing if the disk is full."""
+    """Reserve disk space for the records of a later rollback. If the disk is full, do nothing."""
     path = root / STATE / _RESERVE
     with suppress(OSError):
         if not path.exists() or path.stat().st_size < RESERVED:
@@ -139,7 +139,7 @@ def free_reserve(root: Path) -> None:
 
 @contextmanager
 def convert_disk_errors(root: Path) -> Iterator[None]:
-    """Turn an OSError of the `with` block into a DeployError."""
+    """Convert an OSError in the `with` block into a DeployError that names the directory."""
     try:
         yield
     except OSError as error:
@@ -152,7 +152,7 @@ def convert_disk_errors(root: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(root: Path) -> Iterator[None]:
-    """Let one process at a time change `root`; the system releases the lock of a process that ends.
+    """Hold the lock with which one process at a time changes `root`. The system releases it if the process ends.
 
     Raises:
         DeployError: another process holds the lock, or the state contains a link.
@@ -172,10 +172,10 @@ def locked(root: Path) -> Iterator[None]:
 
 
 def _check_plain_names(names: Iterable[str]) -> None:
-    """Refuse names that `check` would look for outside the directory, or that no file can have.
+    """Raise an error for a name that is not a plain path below the directory.
 
     Raises:
-        ValueError: a name is no plain path.
+        ValueError: names the first such name.
     """
     for name in names:
         if not is_plain_path(name):

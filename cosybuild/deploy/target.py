@@ -1,7 +1,7 @@
-"""The check that a directory is one that the service reads, before anything is built for it or written into it.
+"""The check, before a build and before a deployment, that the service reads the chosen directory.
 
-A path with a typing error must not become a new directory that no service reads, and a model directory of one version
-must not get the artifacts of another: CosyVoice's runtime would load them without a check.
+A path with a typing error must not become a new directory that no service reads. A model directory of one version must
+not get the artifacts of another version, because CosyVoice's runtime would load them without a check.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ TRITON_CONFIG = "config.pbtxt"
 
 
 def check_target(settings: DeploySettings, family: Family) -> None:
-    """Refuse a directory that the service does not read.
+    """Raise an error for a directory that the service does not read.
 
     Args:
-        settings: `dir` is set; with `create` the directory may be absent, empty or of another kind.
-        family: the model family of the artifacts; services other than triton and bundle read its model directory.
+        settings: the settings of the deployment. `dir` must be set. With `create`, the directory may be absent, empty
+            or of another kind.
+        family: the model family of the artifacts. All services except triton and bundle need a model directory of this
+            family.
 
     Raises:
-        DeployError: the directory is absent, is a file, is a model directory of another version, or is neither what
-            the service reads nor one that cosybuild deployed to.
+        DeployError: the directory is absent, is a file, is a model directory of another version, or is neither what the
+            service reads nor a directory that cosybuild has deployed to.
     """
     assert settings.dir is not None, "config.rules demands it"
     root = Path(settings.dir)
@@ -93,5 +95,5 @@ def _check_repository(settings: DeploySettings, root: Path) -> None:
 
 
 def _is_triton_model(folder: Path) -> bool:
-    """Return True for a model of tritonserver: a configuration, or a version directory that has a model."""
+    """Return True for the directory of a Triton model: it has a configuration, or a version directory with a model."""
     return (folder / TRITON_CONFIG).is_file() or any(folder.glob("[0-9]*/model.*"))

@@ -1,4 +1,4 @@
-"""The config.pbtxt of a model in a Triton repository, made from the artifact's inputs and outputs."""
+"""The name, the file and the config.pbtxt of one network in a Triton repository."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ Port = Mapping[str, Any]
 
 
 def model_name(item: Deliverable, settings: TritonSettings) -> str:
-    """Return the name of the model's directory: `settings.model`, or the model's name and variant, joined by `_`."""
+    """Return the name of the model's directory in the repository.
+
+    It is `settings.model` or, if that is not set, the name and the variant of the model, joined by `_`.
+    """
     if settings.model is not None:
         return settings.model
     name = item.model.get("name", "")
@@ -32,20 +35,22 @@ def model_name(item: Deliverable, settings: TritonSettings) -> str:
 
 
 def model_file(item: Deliverable) -> str:
-    """Return the name of the file that the backend looks for in a version directory."""
+    """Return the name of the file that Triton's backend looks for in a version directory."""
     return "model.onnx" if item.kind == GRAPH else "model.plan"
 
 
 def config_text(item: Deliverable, settings: TritonSettings, profile: Mapping[str, Sequence[int]]) -> str:
     """Return the text of the model's config.pbtxt.
 
-    Where the axis `batch` is the first of every input and output, tritonserver adds it to every shape and
-    may join requests of equal length; an input that has no other axis (`t`) is then sent as (batch, 1). In
-    any other model the shapes are the artifact's own, and no requests are joined: the first axis can be a
-    length, and rows of different requests in one call would change each other's results.
+    If the axis `batch` is the first of every input and output, tritonserver adds it to every shape and may join
+    requests of equal length. An input that has no other axis (`t`) is then sent as (batch, 1). In any other model the
+    shapes are the artifact's own, and no requests are joined: the first axis can be a length, and rows of different
+    requests in one call would change each other's results.
 
     Args:
-        profile: symbol -> min, opt, max: the sizes of the warm-up, and the largest batch.
+        item: the artifact.
+        settings: the settings for Triton.
+        profile: axis -> min, opt and max. They give the sizes of the warm-up and the largest batch.
     """
     inputs, outputs = (_named(item, side, profile) for side in ("inputs", "outputs"))
     batched = _is_batched(inputs, outputs, profile)
@@ -70,9 +75,9 @@ def config_text(item: Deliverable, settings: TritonSettings, profile: Mapping[st
 
 
 def _named(item: Deliverable, side: str, profile: Mapping[str, Sequence[int]]) -> list[Port]:
-    """Return the inputs or outputs, each dynamic axis with its name in the profile where the manifest states it.
+    """Return the inputs or outputs, in which dynamic axes have the names that the profile uses, if these are known.
 
-    An engine has -1 for a dynamic axis, and an ONNX file its own name for it, such as `batch-size`.
+    In an engine, a dynamic axis is -1. An ONNX file can have another name for it, such as `batch-size`.
     """
     declared = {port["name"]: port["shape"] for port in item.model.get(side) or ()}
     found: list[Port] = []
@@ -122,12 +127,12 @@ def _warmup(label: str, inputs: Sequence[Port], sizes: Mapping[str, int], batche
 
 
 def _size(axis: int | str, sizes: Mapping[str, int]) -> int:
-    """Return the size of an axis; for one that the manifest does not name, that of the profile's first length."""
+    """Return the size of an axis. An unnamed axis gets the size of the profile's first axis other than `batch`."""
     if axis == -1 or not set(symbols_of(axis)) <= sizes.keys():
         return next((size for symbol, size in sizes.items() if symbol != BATCH), 1)
     return size_of(axis, sizes)
 
 
 def _quoted(text: str) -> str:
-    """Return a string literal of the protobuf text format, because an imported ONNX file can contain any name."""
+    """Return a text as a string literal of the protobuf text format. An imported ONNX file can contain any name."""
     return json.dumps(text)

@@ -1,4 +1,4 @@
-"""The model of a Triton repository that computes a whole voice: Triton's Python backend and cosybuild.runtime."""
+"""The Triton model that computes a whole voice, with Triton's Python backend and cosybuild.runtime."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from cosybuild.config.groups.deploy import TritonSettings
 from cosybuild.deploy.deliverable import Deliverable
 
 NAME = "token2wav"
-"""The name of the model unless `deploy.triton.model` gives another one."""
+"""The name of the model if `deploy.triton.model` is not set."""
 CHUNK = 25
-"""Smallest number of new tokens for which a stream computes, before its last request."""
+"""The smallest number of new speech tokens for which a stream is computed before its last request."""
 STREAMS = 64
-"""The number of streams that Triton assigns to one of several instances at a time."""
+"""The number of streams that Triton assigns to one instance at a time, if there are several instances."""
 IDLE_SECONDS = 60
-"""Seconds without a request after which a stream is dropped."""
+"""The time without a request, in seconds, after which a stream is dropped."""
 
 _MODEL = '''"""Speech tokens to a waveform; needs the distribution cosybuild-runtime in Triton's Python environment."""
 
@@ -33,12 +33,12 @@ class TritonPythonModel(VoiceModel):
 
 
 def voice_model_name(settings: TritonSettings) -> str:
-    """Return the name of the model's directory."""
+    """Return the name of the model's directory in the repository."""
     return settings.model or NAME
 
 
 def voice_model() -> str:
-    """Return the text of model.py."""
+    """Return the text of model.py, which defines the Triton model."""
     return _MODEL
 
 
@@ -46,8 +46,12 @@ def voice_config(settings: TritonSettings, items: Sequence[Deliverable]) -> str:
     """Return the text of the model's config.pbtxt.
 
     The tensors have the names, types and shapes of token2wav in CosyVoice's Triton example. Requests are not joined
-    (`max_batch_size: 1`), because utterances differ in length. The state of a stream is in one instance; with several
-    instances, Triton's sequence batcher sends all requests of a correlation id to the same one.
+    (`max_batch_size: 1`), because utterances differ in length. One instance holds the state of a stream. If there are
+    several instances, Triton's sequence batcher sends all requests with the same correlation id to the same instance.
+
+    Args:
+        settings: the settings for Triton.
+        items: the artifacts of the voice, of which the front end states the number of mel bins.
     """
     mel = next((size for item in items if (size := _mel(item)) is not None), 80)
     inputs = (
@@ -82,6 +86,6 @@ def voice_config(settings: TritonSettings, items: Sequence[Deliverable]) -> str:
 
 
 def _mel(item: Deliverable) -> int | None:
-    """Return the number of mel bins that a front end states; None for any other artifact."""
+    """Return the number of mel bins that an artifact of a front end states; None for any other artifact."""
     size = item.model.get("hyperparameters", {}).get("output_size")
     return size if isinstance(size, int) else None

@@ -22,21 +22,24 @@ _AGAIN = "Next: run component=token2wav of one model again, and deploy the run a
 
 
 def network_of(manifest: Mapping[str, Any] | None) -> str | None:
-    """Return the component that an artifact is, `frontend`, `estimator` or `vocoder`; None for any other artifact."""
+    """Return the name of the network in an artifact: `frontend`, `estimator` or `vocoder`.
+
+    Return None for any other artifact, and for None.
+    """
     part = None if manifest is None else part_in_voice(manifest)[0]
     return None if part is None else COMPONENTS.get(part)
 
 
 def is_whole(items: Iterable[Deliverable]) -> bool:
-    """Return True if the artifacts have a front end, an estimator and a vocoder with a waveform."""
+    """Return True if the artifacts include a front end, an estimator, and a vocoder with a waveform as output."""
     return {network_of(item.manifest) for item in items} >= set(COMPONENTS.values())
 
 
 def check_together(items: Sequence[Deliverable]) -> None:
-    """Refuse artifacts that do not come from one voice.
+    """Raise an error if the artifacts do not come from one voice.
 
     Raises:
-        DeployError: two artifacts are of other versions, flow models or voices; the message names both.
+        DeployError: two artifacts are of different versions, flow models or voices; the message names both.
     """
     networks = [(item, name) for item in items if (name := network_of(item.manifest)) is not None]
     for (item, name), (beside, other) in combinations(networks, 2):
@@ -65,13 +68,13 @@ def check_together(items: Sequence[Deliverable]) -> None:
 
 @dataclass(frozen=True)
 class Standing:
-    """The directory in which the parts of a voice lie, before a deployment.
+    """The parts of a voice that are in a directory before a deployment.
 
     Attributes:
-        root: the directory that deployments change.
-        folder: the directory of the parts below it; an empty text for the root itself.
-        artifacts: its artifacts.
-        description: its description; None if there is none or it cannot be used.
+        root: the directory in service.
+        folder: the path of the directory with the parts, below `root`; an empty text for `root` itself.
+        artifacts: the artifacts in it.
+        description: the description of the voice; None if there is none or it cannot be used.
     """
 
     root: Path
@@ -81,7 +84,13 @@ class Standing:
 
     @classmethod
     def of(cls, root: Path, folder: str, recorded: Mapping[str, str]) -> Standing:
-        """Read the directory; `recorded` has the files that deployments put there."""
+        """Read the directory `folder` below `root`.
+
+        Args:
+            root: the directory in service.
+            folder: the path below `root`; an empty text for `root` itself.
+            recorded: name -> sha256 of the files that deployments have put there.
+        """
         try:
             description = read_description(root / folder / DESCRIPTION)
         except ValueError:
@@ -89,15 +98,23 @@ class Standing:
         return cls(root, folder, present_artifacts(root, [folder], recorded), description)
 
     def name(self, own: str) -> str:
-        """Return the name below the root of a file of the folder."""
+        """Return the path below `root` of the file with the name `own` in `folder`."""
         return f"{self.folder}/{own}" if self.folder else own
 
 
 def retired_with(standing: Standing, items: Sequence[Deliverable], puts: Iterable[str]) -> list[str]:
-    """Return the networks in the directory that were built for a voice of other weights and must be retired.
+    """Return the networks in the directory that were built for a voice of other weights, which must be retired.
+
+    Args:
+        standing: the directory before the deployment.
+        items: the artifacts of the new voice.
+        puts: the names of the files that the deployment puts in place.
+
+    Returns:
+        The names of the networks below the root.
 
     Raises:
-        DeployError: such an artifact was not put there by a deployment.
+        DeployError: no deployment put such a network there.
     """
     new, found = set(puts), []
     weights = {name: build_of(i.manifest).weights for i in items if (name := network_of(i.manifest)) is not None}
@@ -119,9 +136,15 @@ def retired_with(standing: Standing, items: Sequence[Deliverable], puts: Iterabl
 
 
 def description_put(standing: Standing, puts: Sequence[Put], removes: Sequence[str]) -> Put:
-    """Return the description of the voice after the deployment: its own artifacts, and those that stay.
+    """Return the file with the description of the voice after the deployment.
 
-    An artifact that stays is listed if it is a network of the voice, or if the present description lists it.
+    It lists the deployed artifacts. It also lists each artifact that stays, if this is a network of the voice or the
+    present description lists it.
+
+    Args:
+        standing: the directory before the deployment.
+        puts: the files that the deployment puts in place.
+        removes: the names that it removes.
     """
     family, members = "", {}
     for present in standing.artifacts:
@@ -138,7 +161,7 @@ def description_put(standing: Standing, puts: Sequence[Put], removes: Sequence[s
 
 
 def check_untouched(standing: Standing, puts: Iterable[Put], removes: Iterable[str]) -> None:
-    """Refuse a deployment of single artifacts that would take a part of a whole voice out of it.
+    """Raise an error if a deployment of single artifacts would change a part of a whole voice.
 
     Raises:
         DeployError: it changes an artifact that the description lists, or adds a network of a voice.
@@ -159,7 +182,7 @@ def check_untouched(standing: Standing, puts: Iterable[Put], removes: Iterable[s
 
 
 def _manifests(puts: Iterable[Put]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the name and the manifest of each artifact of a deployment."""
+    """Yield the name and the manifest of each artifact among the files of a deployment."""
     for put in puts:
         if put.name.endswith(SUFFIX) and not put.name.endswith(NEXT) and isinstance(put.content, str):
             yield put.name.removesuffix(SUFFIX), json.loads(put.content)

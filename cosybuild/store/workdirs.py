@@ -94,7 +94,7 @@ class Workdirs:
                         entry.unlink()
 
     def oldest(self) -> float | None:
-        """Return the time at which the oldest running work began, in seconds of the file system's clock, or None."""
+        """Return the time at which the oldest running work began, by the file system's clock; None if there is none."""
         began = []
         with suppress(OSError):
             for entry in self.path.iterdir():
