@@ -1,1 +1,1 @@
-"""The runtimes ONNX Runtime, PyTorch, TensorRT and OpenVINO behind one interface (load, infer)."""
+"""The runtimes ONNX Runtime, PyTorch, TensorRT and OpenVINO, behind one interface (`load` and `infer`)."""

@@ -34,7 +34,8 @@ class OnnxRuntimeSession:
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self._session = session
         self._outputs: list[str] = [node.name for node in session.get_outputs()]
-        # One thread runs all calls: it keeps the library's buffers, and the calling thread can handle Ctrl-C.
+        # One worker thread runs all calls. ONNX Runtime then keeps that thread's buffers, and the calling thread can
+        # handle Ctrl-C.
         self._calls = ThreadPoolExecutor(1, thread_name_prefix="onnxruntime")
         self._half = any("bfloat16" in node.type for node in (*session.get_inputs(), *session.get_outputs()))
 
@@ -44,7 +45,7 @@ class OnnxRuntimeSession:
 
     @property
     def dtypes(self) -> dict[str, str]:
-        """The dtype of each input, named as in a specification; inputs of unknown types are left out."""
+        """The type of each input by name, as specifications name types. Inputs of other types are left out."""
         return {
             node.name: FROM_ONNXRUNTIME[node.type]
             for node in self._session.get_inputs()
@@ -67,7 +68,9 @@ class OnnxRuntimeSession:
         return dict(zip(self._outputs, answers, strict=True))
 
     def infer_in_place(self, inputs: Mapping[str, Array], over: str) -> Array:
-        """Write the only output into the memory of the input `over`, which has the output's shape and type.
+        """Run the graph with its only output in the memory of the input `over`, and return the output.
+
+        The input `over` has the output's shape and type.
 
         Raises:
             InferenceFailed: see `infer`.
@@ -88,9 +91,9 @@ class OnnxRuntimeSession:
         return _array(shared)
 
     def bound(self, inputs: Mapping[str, Array]) -> Callable[[], None]:
-        """Return a call on these inputs that copies nothing to or from the device, for timing.
+        """Return a function that runs the graph on inputs that are already on the device, for timing.
 
-        The call raises InferenceFailed like `infer`.
+        The inputs are copied to the device here, once. The function raises InferenceFailed like `infer`.
         """
         place = "cuda" if self._session.get_providers()[0] == CUDA else "cpu"
         binding = self._session.io_binding()
@@ -117,12 +120,12 @@ def load(
 
     Args:
         path: the ONNX file; its external data is stored beside it.
-        provider: `auto` uses CUDA if it loads, else the CPU.
-        threads: intra_op_num_threads; 0 leaves the number to ONNX Runtime.
+        provider: `cpu`, `cuda`, or `auto`, which uses CUDA if its provider loads, else the CPU.
+        threads: ONNX Runtime's intra_op_num_threads; 0 leaves the number to ONNX Runtime.
         optimised: True for all graph optimisations, False to run the graph as it is written.
 
     Raises:
-        MissingRequirement: `cuda` is requested and does not load here.
+        MissingRequirement: `cuda` is requested, but its provider does not load on this machine.
         ExportError: ONNX Runtime refuses the graph, or its external data must not be read.
     """
     options = onnxruntime.SessionOptions()
@@ -143,15 +146,16 @@ def load(
             f"ONNX Runtime {onnxruntime.__version__} does not load {path.name}: {_one_line(error)}",
             hint="Next: export with another opset or exporter, e.g. export=opset18 export.exporter=torchscript.",
         ) from error
-    # Reading the file and packing the weights leaves freed heap half the size of the weights; return it to the OS.
+    # After reading the file and packing the weights, the heap keeps freed memory of half the size of the weights.
+    # Return it to the OS.
     trim_heap()
     return OnnxRuntimeSession(session)
 
 
 def _awaited(run: Future[list[Any]], options: onnxruntime.RunOptions) -> list[Any]:
-    """Wait for a call and return its outputs; on Ctrl-C, end it at the next operator.
+    """Wait for a call and return its outputs. On Ctrl-C, end the call at the next operator.
 
-    Without that, the call would run to its end, which takes up to a minute.
+    Otherwise the call would run to its end, which takes up to a minute.
     """
     try:
         return run.result()
@@ -163,7 +167,7 @@ def _awaited(run: Future[list[Any]], options: onnxruntime.RunOptions) -> list[An
 
 @cache
 def cuda_loads() -> bool:
-    """Return True if the CUDA provider loads. ONNX Runtime lists the provider on machines that cannot load it too."""
+    """Return True if the CUDA provider loads. ONNX Runtime also lists the provider on machines that cannot load it."""
     if CUDA not in onnxruntime.get_available_providers():
         return False
     options = onnxruntime.SessionOptions()

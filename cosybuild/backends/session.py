@@ -1,4 +1,4 @@
-"""The interface of all backends, so that code that compares or times artifacts does not depend on one of them."""
+"""The interface of all backends. Code that compares or times artifacts uses it and depends on no single backend."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class InferenceFailed(RuntimeError):
-    """The artifact cannot be run on these inputs; the message is one line."""
+    """An artifact cannot be run on the given inputs. The message is one line."""
 
 
 def failed_inference(error: Exception, words: str) -> Exception:
-    """Return the exception to raise for a library's error; lack of memory is no fault of the artifact.
+    """Return the exception to raise for an error of a runtime. If memory ran out, this is no fault of the artifact.
 
     Args:
-        error: the library's error.
-        words: the error in one line.
+        error: the runtime's error.
+        words: the error's text in one line.
 
     Returns:
         MemoryError if memory ran out, else InferenceFailed.
@@ -30,7 +30,7 @@ def failed_inference(error: Exception, words: str) -> Exception:
 
 
 class Session(Protocol):
-    """A loaded artifact; each backend module has `load(...) -> Session`."""
+    """A loaded artifact that can be run. Each backend module has a function `load` that returns one."""
 
     @property
     def device(self) -> str:

@@ -1,4 +1,4 @@
-"""The PyTorch backend, which computes the reference."""
+"""The PyTorch backend, with which the reference is computed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LONGEST = 400  # characters of an error's text
 
 
 class TorchSession:
-    """A session on a PyTorch module, with names for its positional inputs and outputs."""
+    """A session on a PyTorch module. It passes inputs by position and gives names to inputs and outputs."""
 
     def __init__(self, module: nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> None:
         self._module = module
@@ -44,10 +44,10 @@ class TorchSession:
 
 
 def load(module: nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> TorchSession:
-    """Open a session on `module`.
+    """Open a session on a PyTorch module.
 
     Args:
-        module: the module, which the caller has put into eval mode and on its device.
+        module: the module, already in eval mode and on its device.
         inputs: names of the positional arguments of `forward`, in order.
         outputs: names of the values that `forward` returns, in order.
     """
@@ -55,14 +55,14 @@ def load(module: nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> To
 
 
 def tensor_from_array(array: Array) -> torch.Tensor:
-    """Return a tensor that shares the array's memory; bfloat16 is passed as int16, because numpy has no bfloat16."""
+    """Return a tensor that shares the array's memory. bfloat16 is passed as int16, because numpy has no bfloat16."""
     if array.dtype.name == "bfloat16":
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(array)
 
 
 def array_from_tensor(tensor: torch.Tensor) -> Array:
-    """Return a tensor's values as an array on the host; a contiguous CPU tensor shares its memory."""
+    """Return a tensor's values as an array in host memory. A contiguous CPU tensor shares its memory with the array."""
     tensor = tensor.detach().cpu().contiguous()
     if tensor.dtype is torch.bfloat16:
         import ml_dtypes

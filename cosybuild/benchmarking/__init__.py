@@ -1,1 +1,1 @@
-"""Time measurements of artifacts: rounds, statistics, and artifacts as timed calls."""
+"""Time measurements of artifacts: alternating rounds, statistics, and the artifacts as functions that can be timed."""

@@ -1,4 +1,7 @@
-"""Alternating time measurement of several runners, until the confidence intervals of their medians are narrow."""
+"""Time measurement of several runners in alternating rounds, until the medians are known accurately enough.
+
+A runner is one timed computation, such as PyTorch or an engine.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from cosybuild.benchmarking.timing import median_interval, rounds_needed
 from cosybuild.system.clock import SYSTEM_CLOCK, Clock
 
 Call = Callable[[], None]
-"""The timed function. It returns when the work is done, on a GPU too."""
+"""The timed function. It returns when its work is done, also if the work runs on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -18,13 +21,15 @@ class Budget:
     """The limits of one measurement.
 
     Attributes:
-        confidence: confidence of each median's interval, in 0..1.
-        half_width: relative half-width of that interval at which measuring may stop.
-        max_seconds: time for all rounds together, without the warm-up; a round that has begun is finished.
+        confidence: confidence of the interval of each median, in 0..1.
+        half_width: half of the interval's width, relative to the median; if all intervals are narrower, measuring
+            stops.
+        max_seconds: largest time of all rounds together, without the warm-up; a round that has begun is finished.
         warmup_seconds: warm-up time of each runner; at least two calls are made.
         min_rounds: smallest number of rounds.
         max_rounds: largest number of rounds.
-        sample_seconds: calls shorter than this are repeated and averaged, because reading the clock takes time too.
+        sample_seconds: smallest duration of one sample. Shorter calls are repeated and averaged, because reading the
+            clock takes time too.
     """
 
     confidence: float = 0.95
@@ -41,10 +46,10 @@ class Rounds:
     """The result of one measurement.
 
     Attributes:
-        samples: name -> seconds per call, one sample per round, in the order of the rounds.
-        calls: name -> calls averaged in one sample.
-        seconds: duration of the measurement, warm-up included.
-        settled: True if every median's interval reached the half-width; False if time or rounds ran out first.
+        samples: runner -> seconds per call, one sample for each round, in the order of the rounds.
+        calls: runner -> number of calls that are averaged in one sample.
+        seconds: duration of the measurement, including the warm-up.
+        settled: True if every median's interval became narrow enough; False if time or rounds ran out before.
     """
 
     samples: Mapping[str, tuple[float, ...]]
@@ -61,15 +66,16 @@ def measure_rounds(
 ) -> Rounds:
     """Time all runners in alternating order: A B C, C B A, A B C, ...
 
-    Drift (a warming processor, another process that starts or ends) then affects all runners equally, and the reversed
-    order cancels its effect within a round. The decision to stop depends only on the widths of the intervals, never on
-    the differences between runners, because that would make a false difference more likely.
+    Slow changes of the machine (a warming processor, another process that starts or ends) then affect all runners
+    equally, and the reversed order cancels their effect within two rounds. The decision to stop depends only on the
+    widths of the intervals, never on the differences between runners, because that would make a false difference more
+    likely.
 
     Args:
-        runners: name -> call of each runner.
+        runners: name -> timed function of each runner.
         budget: the limits.
         clock: the source of time.
-        progress: receives the number of finished rounds after each round.
+        progress: called after each round with the number of finished rounds.
     """
     begun = clock.elapsed()
     calls = {name: _warm(call, budget, clock) for name, call in runners.items()}
@@ -94,7 +100,7 @@ def measure_rounds(
 
 
 def _warm(call: Call, budget: Budget, clock: Clock) -> int:
-    """Warm up, and return the number of calls per sample."""
+    """Warm up a runner, and return the number of calls that one sample should average."""
     begun = clock.elapsed()
     shortest = _sample(call, 1, clock)
     while True:

@@ -1,4 +1,4 @@
-"""The artifacts of a build as calls that can be timed. Torch and the runtimes are imported only when needed."""
+"""The artifacts of a build as functions that can be timed. Torch and the runtimes are imported only when needed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cosybuild.numerics.inputs import Array
 
 ENGINE = "engine"
-"""Prefix of engine slots."""
+"""Prefix of the names of slots that hold engines."""
 OPENVINO = "openvino"
 """Slot of an OpenVINO IR."""
 
@@ -29,18 +29,18 @@ Inputs = Mapping[str, "Array"]
 
 
 class CannotRun(Exception):
-    """A runner cannot run on these inputs; the message is the reason in one line."""
+    """A runner cannot run on the given inputs. The message is the reason in one line."""
 
 
 @dataclass(frozen=True)
 class TimedCall:
-    """One implementation of the model to time: PyTorch, a graph or an engine.
+    """One runner: an implementation of the model that can be timed, such as PyTorch, a graph or an engine.
 
     Attributes:
         name: the name in reports, e.g. `onnxruntime fp16`.
         device: the backend with its version and device.
-        dtypes: input -> dtype that it takes; empty if they are those of the specification.
-        prepare: function that copies inputs to the device and returns a call without copies from the host.
+        dtypes: input -> type that the runner takes; empty if it takes the types of the specification.
+        prepare: function that copies inputs to the device and returns the function to time, which copies no inputs.
     """
 
     name: str
@@ -51,10 +51,10 @@ class TimedCall:
 
 @dataclass(frozen=True)
 class Absent:
-    """A runner that cannot be timed.
+    """A runner that cannot be timed on this machine.
 
     Attributes:
-        name: the name that it would have in reports.
+        name: the name in reports.
         reason: the reason in one line.
     """
 
@@ -63,7 +63,12 @@ class Absent:
 
 
 def gather(request: Request, inputs: Mapping[str, Artifact]) -> list[TimedCall | Absent]:
-    """Load all requested runners, PyTorch first."""
+    """Load all runners that the settings ask for, PyTorch first.
+
+    Args:
+        request: the request of the build.
+        inputs: slot -> artifact of the benchmark step.
+    """
     benchmark, subject = request.settings.benchmark, request.subject
     assert benchmark is not None
     found: list[TimedCall | Absent] = []
@@ -86,7 +91,7 @@ def gather(request: Request, inputs: Mapping[str, Artifact]) -> list[TimedCall |
 
 @contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
-    """Set PyTorch's thread count for the block (0 leaves it unchanged), and restore it afterwards."""
+    """Set PyTorch's number of threads within a `with` block, and restore it afterwards. 0 leaves it unchanged."""
     import torch
 
     before = torch.get_num_threads()
@@ -168,7 +173,7 @@ def _openvino(name: str, ir: Path, precision: str, threads: int) -> TimedCall:
 
 
 def _refusing(run: Call) -> Call:
-    """Return a call that raises CannotRun where the runtime refuses the inputs."""
+    """Wrap a timed function so that it raises CannotRun if the runtime refuses the inputs."""
     from cosybuild.backends.session import InferenceFailed
 
     def call() -> None:

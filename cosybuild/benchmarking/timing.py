@@ -1,4 +1,4 @@
-"""Statistics of repeated time measurements: medians with confidence intervals, and comparisons of two series."""
+"""Statistics of repeated time measurements: medians with confidence intervals, and the comparison of two series."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import Enum
 
 
 class Outcome(str, Enum):
-    """The outcome of comparing the first series with the second."""
+    """The result of comparing the times of a first series with those of a second one."""
 
     faster = "faster"
     slower = "slower"
@@ -19,14 +19,14 @@ class Outcome(str, Enum):
 
 @dataclass(frozen=True)
 class Interval:
-    """A sample's median and a confidence interval of the true median.
+    """The median of a sample, and a confidence interval of the true median.
 
     Attributes:
         median: the sample's median.
         low: lower end of the interval, a value of the sample.
         high: upper end of the interval, a value of the sample.
-        coverage: probability with which such an interval contains the true median. With too few samples it is below
-            the requested confidence; then `low` and `high` are the smallest and the largest value.
+        coverage: probability with which such an interval contains the true median. With too few values it is below the
+            requested confidence; `low` and `high` are then the smallest and the largest value.
     """
 
     median: float
@@ -36,16 +36,17 @@ class Interval:
 
     @property
     def relative_half_width(self) -> float:
-        """Half the interval's width over the median; 0 if the interval is a point."""
+        """Half of the interval's width divided by the median; 0 if the interval is a point."""
         return 0.0 if self.high == self.low else (self.high - self.low) / 2 / self.median
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of one comparison.
+    """The result of comparing two series.
 
     Attributes:
-        ratio: the first's time over the second's in each round, as median and interval; below 1 the first is faster.
+        ratio: time of the first series divided by that of the second, as median and interval over all rounds; below 1
+            the first series is faster.
         outcome: the decision; see `judge`.
     """
 
@@ -62,12 +63,12 @@ def median(values: Sequence[float]) -> float:
 
 
 def median_interval(values: Sequence[float], confidence: float) -> Interval:
-    """Return the median and its order-statistic confidence interval.
+    """Return the median and its confidence interval, computed from order statistics.
 
-    For every continuous distribution, the number of n independent values below the true median is binomial (n, 1/2).
-    So the k-th smallest and the k-th largest value enclose it with probability 1 - 2 P(Binomial(n, 1/2) < k); k is the
-    largest number that keeps `confidence`. Times are skewed and have outliers, so no normal distribution is assumed,
-    and no value is discarded.
+    For every continuous distribution, the number of n independent values that are below the true median has the
+    distribution Binomial(n, 1/2). So the k-th smallest and the k-th largest value enclose the true median with
+    probability 1 - 2 P(Binomial(n, 1/2) < k). k is the largest number for which this is at least `confidence`. Times
+    have a skewed distribution and outliers, so no normal distribution is assumed and no value is discarded.
 
     Args:
         values: at least one value, in any order.
@@ -89,17 +90,18 @@ def median_interval(values: Sequence[float], confidence: float) -> Interval:
 
 
 def judge(first: Sequence[float], second: Sequence[float], *, confidence: float, margin: float) -> Verdict:
-    """Compare two series that were measured in the same rounds.
+    """Compare the times of two series that were measured in the same rounds.
 
-    Each round gives one ratio, so that anything that slows down a whole round (another process, a lower clock) cancels.
-    The interval of the median ratio is that of `median_interval`, the inversion of the sign test. The first is faster
-    if the whole interval is below 1 - margin, and slower if it is above 1 + margin; otherwise the difference is not
-    significant. With too few rounds for an interval of this confidence the outcome is `undecided`.
+    Each round gives one ratio, so anything that slows down a whole round (another process, a lower clock rate) cancels.
+    The interval of the median ratio comes from `median_interval`; this is the inversion of the sign test. The first
+    series is faster if the whole interval is below 1 - margin, and slower if it is above 1 + margin. Otherwise the
+    difference is not significant. The outcome is `undecided` if there are too few rounds for an interval of this
+    confidence.
 
     Args:
-        first: times of the first, one per round, all positive.
-        second: times of the second in the same rounds and order, all positive.
-        confidence: confidence of this one comparison; see `family_confidence` for several.
+        first: times of the first series, one for each round, all positive.
+        second: times of the second series in the same rounds and order, all positive.
+        confidence: confidence of this one comparison; for several comparisons see `family_confidence`.
         margin: relative difference that is too small to matter.
     """
     assert len(first) == len(second)
@@ -114,10 +116,10 @@ def judge(first: Sequence[float], second: Sequence[float], *, confidence: float,
 
 
 def family_confidence(confidence: float, comparisons: int) -> float:
-    """Return the confidence that each comparison needs so that all together have `confidence` (Bonferroni)."""
+    """Return the confidence of each comparison with which all of them together have `confidence` (Bonferroni)."""
     return 1 - (1 - confidence) / max(1, comparisons)
 
 
 def rounds_needed(confidence: float) -> int:
-    """Return the smallest number of values whose minimum and maximum enclose the median with `confidence`."""
+    """Return the smallest number of values whose minimum and maximum enclose the true median with `confidence`."""
     return max(1, math.ceil(1 - math.log2(1 - confidence)))

@@ -1,1 +1,1 @@
-"""The numerics of a comparison: test inputs, metrics, tolerances and gates. No module here runs an artifact."""
+"""The numerics of a comparison: inputs, metrics, tolerances and gates. No module of this package runs an artifact."""

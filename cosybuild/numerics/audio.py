@@ -1,7 +1,7 @@
 """The metrics of waveforms (..., samples), of f0 (..., frames) and of phases. Importing this module registers them.
 
-Frequencies are relative to the sampling rate. Metrics that need the rate assume 24 kHz. Amplitudes are relative to
-full scale, 1.
+Amplitudes are relative to full scale, 1. Metrics that depend on the sampling rate assume 24 kHz; for another rate,
+their frequency bands scale with it.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ Array = np.ndarray[Any, np.dtype[Any]]
 RATE = 24000.0
 MELS = 80
 FLOOR = 1e-5
-"""Smallest magnitude in a logarithm, as in the mel front ends."""
+"""Smallest magnitude of which a logarithm is taken, as in the mel front ends."""
 
 RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512))
-"""Length of a window, and distance of two windows (the hop), of each spectral distance, in samples."""
+"""(window length, hop) in samples, for each spectral distance of `multi_resolution`."""
 
 LIMIT = 0.99
 """Amplitude at which vocoders clip."""
 
 BLOCK = 480
-"""Samples of a block that is loud or silent: 20 ms."""
+"""Number of samples in a block, for which `silence` decides if it is silent: 20 ms."""
 
 SILENT = 1e-3
-"""Root mean square below which a block is silent: -60 dB."""
+"""A block is silent if its root mean square is below this value, -60 dB."""
 
 VOICED = 10.0
-"""f0 in Hz above which a frame is voiced."""
+"""A frame is voiced if its f0 is above this value in Hz."""
 
 _DB = 20 / math.log(10)
 
@@ -65,7 +65,10 @@ def multi_resolution(actual: Array, reference: Array) -> float:
 
 @metric(of=Kind.waveform)
 def clipped(actual: Array, reference: Array) -> float:
-    """Return the share of samples above `LIMIT`, or at `LIMIT` where the reference is below four fifths of it."""
+    """Return the share of samples that are clipped in the output only.
+
+    These are samples above `LIMIT`, and samples at `LIMIT` where the reference is below 0.8 times `LIMIT`.
+    """
     a, r = np.abs(actual), np.abs(reference)
     wrong = (a > 1.001 * LIMIT) | ((a >= LIMIT * (1 - 1e-6)) & (r < 0.8 * LIMIT))
     return float(np.mean(wrong)) if wrong.size else 0.0
@@ -79,14 +82,17 @@ def dc(actual: Array, reference: Array) -> float:
 
 @metric("blocks", of=Kind.waveform)
 def silence(actual: Array, reference: Array) -> float:
-    """Return the number of blocks of 20 ms that are silent in one signal, and 6 dB above the threshold in the other."""
+    """Return the number of blocks of 20 ms that are silent in one signal and clearly not silent in the other.
+
+    A block is clearly not silent if its level is more than 6 dB above the threshold `SILENT`.
+    """
     a, r = _levels(actual), _levels(reference)
     return float(np.count_nonzero((a < SILENT) & (r > 2 * SILENT)) + np.count_nonzero((r < SILENT) & (a > 2 * SILENT)))
 
 
 @metric("cents", of=Kind.f0)
 def f0_cents(actual: Array, reference: Array) -> float:
-    """Return the largest 1200 |log2(a / r)| of the frames that are voiced in both signals."""
+    """Return the largest 1200 |log2(a / r)| over the frames that are voiced in both signals, in cents."""
     a, r = np.asarray(actual, np.float64), np.asarray(reference, np.float64)
     both = (a > VOICED) & (r > VOICED)
     return float(np.max(1200 * np.abs(np.log2(a[both] / r[both])), initial=0.0))
@@ -94,10 +100,10 @@ def f0_cents(actual: Array, reference: Array) -> float:
 
 @metric("frames", of=Kind.f0)
 def voicing_flips(actual: Array, reference: Array) -> float:
-    """Return the number of frames that are voiced in only one signal.
+    """Return the number of frames that are voiced in only one of the two signals.
 
-    A frame is not counted if its two f0 differ by less than one cent (1/1200 octave) at the threshold, because so
-    small a difference cannot be heard.
+    A frame near the threshold is not counted if its two f0 values differ by less than one cent (1/1200 octave), because
+    nobody hears so small a difference.
     """
     a, r = np.asarray(actual, np.float64), np.asarray(reference, np.float64)
     near = np.abs(a - r) < VOICED * (2 ** (1 / 1200) - 1)
@@ -106,13 +112,13 @@ def voicing_flips(actual: Array, reference: Array) -> float:
 
 @metric("cycles", of=Kind.phase)
 def phase_cycles(actual: Array, reference: Array) -> float:
-    """Return the largest distance of two phases, at most half a cycle."""
+    """Return the largest distance between two phases, in cycles, 0 to 0.5."""
     error = np.asarray(actual, np.float64) - np.asarray(reference, np.float64)
     return float(np.max(np.abs(error - np.round(error)), initial=0.0))
 
 
 def _magnitudes(signal: Array, size: int, hop: int) -> Array:
-    """Return magnitudes (..., windows, bins) of a signal that is padded with zeros to one window at least."""
+    """Return the magnitudes of short-time spectra, (..., windows, bins). A shorter signal is padded to one window."""
     wide = np.asarray(signal, np.float64)
     missing = max(0, size - wide.shape[-1])
     wide = np.pad(wide, [(0, 0)] * (wide.ndim - 1) + [(0, missing)])
@@ -134,7 +140,7 @@ def _mel_bands(size: int) -> Array:
 
 
 def _levels(signal: Array) -> Array:
-    """Return the root mean square of each block; a shorter rest counts as a block."""
+    """Return the root mean square of each block, (..., blocks). A shorter rest at the end counts as a block."""
     wide = np.asarray(signal, np.float64)
     length = wide.shape[-1]
     padded = np.pad(wide**2, [(0, 0)] * (wide.ndim - 1) + [(0, -length % BLOCK)])

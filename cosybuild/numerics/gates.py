@@ -1,4 +1,4 @@
-"""Gates (bounds on metrics): the default gates of each number type, and the check of figures against a gate."""
+"""Gates (bounds on metrics): the default gates of each number type, and the check of measured values against a gate."""
 
 from __future__ import annotations
 
@@ -12,22 +12,27 @@ from cosybuild.numerics import audio as audio  # registers its metrics
 from cosybuild.numerics.metrics import METRICS, Kind
 
 Gate = Mapping[str, float]
-"""Metric -> bound of every output. `Metric.higher_is_better` decides if it is the least or the largest value."""
+"""Metric -> bound, for every output. The bound is the smallest allowed value if `Metric.higher_is_better`, else the
+largest.
+"""
 
 LOWERED: dict[Target, Gate] = {
     Target.fp16: {"snr_db": 34.0, "max_rel": 0.2},
     Target.mixed: {"snr_db": 35.0, "max_rel": 0.2},
     Target.bf16: {"snr_db": 20.0, "max_rel": 0.8},
 }
-"""Gates on one call of a lowered graph against float32; docs/verification.md describes their measurement."""
+"""Gates on one call of a lowered graph, compared with float32. docs/verification.md describes how they were
+measured.
+"""
 
 ENGINE: dict[Target, Gate] = {
     Target.fp32: {"snr_db": 80.0, "max_rel": 1e-3},
     Target.tf32: LOWERED[Target.fp16],  # its factors have the eleven significant bits of fp16
     **LOWERED,
 }
-"""Gates on one call of an engine. A GPU adds in another order than a CPU, which costs a few of the 103 dB measured
-between two CPU libraries (verify.rtol); a single layer that runs in TF32 or fp16 by mistake costs more than 40 dB."""
+"""Gates on one call of an engine. A GPU adds in another order than a CPU. That costs a few of the 103 dB measured
+between two CPU libraries (verify.rtol). A single layer that runs in TF32 or fp16 by mistake costs more than 40 dB.
+"""
 
 LOWERED_SOLVER: dict[Target, Gate] = {
     Target.fp32: {"snr_db": 70.0, "cosine": 0.999999},  # for engines only: the error of ten calls that have 80 dB each
@@ -36,7 +41,7 @@ LOWERED_SOLVER: dict[Target, Gate] = {
     Target.mixed: {"snr_db": 44.0, "cosine": 0.9999},
     Target.bf16: {"snr_db": 20.0, "cosine": 0.99},
 }
-"""Gates on the mel after all steps of the solver, computed with a lowered graph or an engine."""
+"""Gates on the mel after all steps of the solver, computed with a lowered graph or with an engine."""
 
 OPENVINO_MIXED: Gate = {"snr_db": 22.0, "max_rel": 0.6}
 OPENVINO_MIXED_SOLVER: Gate = {"snr_db": 32.0, "cosine": 0.999}
@@ -50,29 +55,38 @@ RESOLUTION: dict[Target, float] = {
     Target.mixed: 2.0**-10,
     Target.bf16: 2.0**-7,
 }
-"""Distance from 1 to the next number of the type that an artifact computes in; for tf32 and mixed, that of the factors
-of its products."""
+"""The distance from 1 to the next number of the type in which an artifact computes. For tf32 and mixed, it is that of
+the type of the factors of matrix products.
+"""
 
 _CREST = 8
-"""Largest error of one element in units of the error's root mean square, where the user states the ratio only."""
+"""Largest allowed error of one element, as a multiple of the root mean square of all errors, if the user states only
+the signal-to-noise ratio.
+"""
 
 
 def with_ratio(gate: Gate, snr_db: float | None) -> Gate:
-    """Return the gate with another signal-to-noise ratio, in dB, and the `max_rel` that goes with it.
+    """Return the gate with another signal-to-noise ratio, in dB, and a bound `max_rel` that fits this ratio.
 
-    The ratio states the root mean square of the error. The bound on the largest error of one element is `_CREST` times
-    that. Without this, a user who accepts more noise would fail at `max_rel`.
+    The ratio determines the root mean square of the error. The largest error of one element may be `_CREST` times that.
+    If `max_rel` stayed the same, a user who accepts more noise would still fail at `max_rel`.
 
     Args:
         gate: the default gate.
-        snr_db: the stated ratio; None leaves the gate as it is.
+        snr_db: the ratio that the user states; None leaves the gate as it is.
     """
     return gate if snr_db is None else {**gate, "snr_db": snr_db, "max_rel": _CREST * 10 ** (-snr_db / 20)}
 
 
 @dataclass(frozen=True)
 class Miss:
-    """A figure outside its bound."""
+    """A bound that a measured value does not meet.
+
+    Attributes:
+        metric: the metric.
+        value: the measured value.
+        bound: the bound.
+    """
 
     metric: str
     value: float
@@ -86,9 +100,13 @@ class Miss:
 
 
 def misses(figures: Mapping[str, float], gate: Gate) -> list[Miss]:
-    """Return the bounds of `gate` that the figures do not meet, in the gate's order.
+    """Return the bounds of `gate` that the measured values do not meet, in the gate's order.
 
-    A bound on a metric that the figures do not have, because it is for another kind of values, is ignored.
+    A bound on a metric that was not measured, because the metric is for another kind of values, is ignored.
+
+    Args:
+        figures: metric -> measured value.
+        gate: metric -> bound.
     """
     return [
         Miss(name, figures[name], bound)
@@ -98,7 +116,7 @@ def misses(figures: Mapping[str, float], gate: Gate) -> list[Miss]:
 
 
 def worst(figures: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """Return the worst value of each metric that all measurements contain."""
+    """Return the worst value of each metric that all of the given measurements contain."""
     gathered = list(figures)
     names = [name for name in METRICS if gathered and all(name in one for one in gathered)]
     return {name: (min if METRICS[name].higher_is_better else max)(one[name] for one in gathered) for name in names}
@@ -118,10 +136,11 @@ OF_KIND: Mapping[Kind, Gate] = {
     Kind.phase: {"phase_cycles": 0.02},
     Kind.tokens: {"equal_tokens": 0.995},
 }
-"""Gates on the outputs of these kinds in float32; docs/verification.md has the measurements. A sine of the
-source has a hundred thousand cycles in a minute, so that the last digits of f0 shift its samples. The bound on the
-signal-to-noise ratio leaves room for that; the other metrics do not depend on phases. A token is an index, which
-float32 changes only if two entries of the codebook are equally near."""
+"""Gates on outputs of these kinds in float32; docs/verification.md has the measurements. A sine of the vocoder's source
+has a hundred thousand cycles in a minute, so the last digits of f0 shift its samples. The bound on the signal-to-noise
+ratio allows for that; the other metrics do not depend on phases. A token is an index. In float32 it changes only if two
+entries of the codebook are equally near.
+"""
 
 _NARROW: Mapping[Kind, Gate] = {
     Kind.waveform: {
@@ -165,23 +184,24 @@ OF_KIND_LOWERED: Mapping[Target, Mapping[Kind, Gate]] = {
         Kind.classes: {"snr_db": 20.0, "top5_loss": 0.08},
     },
 }
-"""Gates that are different in smaller types; docs/verification.md has the measurements. bf16 has three bits less than
-fp16, which costs 18 dB in theory. The gate of an embedding permits a small angle: vectors of two recordings of one
-speaker differ by an angle that is tens of times as large. Probabilities have no bound on the largest error over the
-root mean square: that of thousands of classes is tiny, so that a small error of the first class exceeded it."""
+"""Gates that differ from `OF_KIND` in smaller types; docs/verification.md has the measurements. bf16 has three bits
+less than fp16, which costs 18 dB in theory. The gate on an embedding allows a small angle; the vectors of two
+recordings of one speaker differ by an angle tens of times as large. Probabilities have no bound on `max_rel`: the root
+mean square over thousands of classes is so small that a small error of the first class exceeded every bound.
+"""
 
 
 _STEADY = 10.0
-"""Seconds of audio for which the gates on waveforms were measured."""
+"""Length of audio, in seconds, on which the gates on waveforms were measured."""
 
 _GROWING = ("log_mel_db", "multi_resolution")
 
 
 def for_length(kind: Kind, gate: Gate, samples: int) -> Gate:
-    """Return the gate on an output of `samples` values. The bounds on waveforms above 10 s widen with the length.
+    """Return the gate on an output with `samples` values. The bounds on waveforms above 10 s widen with the length.
 
-    The phase of a vocoder's sines is a sum over all frames, so that the rounding errors of f0 add up. The short cases
-    keep the narrow gate, and the gates on f0 and on the phase do not grow.
+    The phase of a vocoder's sines is a sum over all frames, so the rounding errors of f0 add up. Shorter waveforms keep
+    the narrow gate. The gates on f0 and on phases do not widen.
     """
     growth = samples / audio.RATE / _STEADY
     if kind is not Kind.waveform or growth <= 1:
@@ -193,11 +213,11 @@ def for_length(kind: Kind, gate: Gate, samples: int) -> Gate:
 
 
 def gates_of_kinds(target: Target, snr_db: float | None = None) -> Mapping[Kind, Gate]:
-    """Return kind -> gate, for the kinds of outputs that have their own gate in that precision.
+    """Return kind -> gate, for the kinds of outputs that have a gate of their own in this number type.
 
     Args:
         target: the number type.
-        snr_db: the signal-to-noise ratio that the user states, in dB; None for the default ones.
+        snr_db: the signal-to-noise ratio that the user states, in dB; None for the default ratios.
     """
     gates = {**OF_KIND, **OF_KIND_LOWERED.get(target, {})}
     if snr_db is None:
@@ -206,7 +226,7 @@ def gates_of_kinds(target: Target, snr_db: float | None = None) -> Mapping[Kind,
 
 
 def check_gate(setting: str, gate: Gate, kind: Kind = Kind.any) -> None:
-    """Refuse a gate that names an unknown metric.
+    """Check that a gate names only metrics that exist and that can be used for the kind.
 
     Args:
         setting: the setting's dotted name, for the error.
@@ -214,7 +234,8 @@ def check_gate(setting: str, gate: Gate, kind: Kind = Kind.any) -> None:
         kind: the kind of the compared values; metrics of this kind are allowed too.
 
     Raises:
-        ConfigurationError: a name is no metric that can be used here; the error names the setting and the metrics.
+        ConfigurationError: a metric is unknown or for another kind; the error names the setting and the allowed
+            metrics.
     """
     known = [name for name, one in METRICS.items() if one.measures(kind)]
     for name in gate:

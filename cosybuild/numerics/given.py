@@ -1,4 +1,4 @@
-"""The arrays of batches that a user gives."""
+"""Batches of real inputs that a user gives: reading them from files, and writing those that the user's code yields."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from cosybuild.numerics.inputs import Array, numpy_dtype
 from cosybuild.numerics.npz import save_arrays, with_bfloat16
 
 MOST = 64
-"""Batches that are taken of code that yields batches, which may never end."""
+"""Largest number of batches that are taken from the user's code, which may yield without end."""
 
 
 def read_batch(batch: GivenBatch, spec: ModelSpec) -> dict[str, Array]:
-    """Return one array for each input by name, with the order and the types of the specification.
+    """Read one batch: one array for each input by name, with the order and the types of the specification.
 
     Raises:
         ConfigurationError: the file changed after planning, or a type cannot be converted without loss.
@@ -53,20 +53,20 @@ def _typed(batch: GivenBatch, tensor: TensorSpec, values: Array) -> Array:
                 f"{tensor.dtype}.",
                 hint=f"Next: convert it with .astype('{tensor.dtype}') before it is saved.",
             )
-    # Not ascontiguousarray, which gives a scalar an axis.
+    # np.ascontiguousarray is not used, because it turns a scalar into an array of one axis.
     return np.asarray(values, wanted, order="C")
 
 
 def write_batches(batches: Iterable[Any], names: Sequence[str], place: Path) -> int:
-    """Write each batch as an .npz file, and return their number; at most `MOST` are taken.
+    """Write each batch as an .npz file, and return the number of batches; at most `MOST` are taken.
 
     Args:
-        batches: mappings from the names of inputs to arrays or tensors, or sequences of arrays in binding order.
+        batches: each a mapping from the names of inputs to arrays or tensors, or a sequence of arrays in binding order.
         names: the inputs in binding order.
-        place: the directory.
+        place: the directory to write to.
 
     Raises:
-        ConfigurationError: a batch is neither, or there is none.
+        ConfigurationError: a batch has another number of arrays, or there is no batch.
     """
     count = 0
     for index, batch in enumerate(itertools.islice(iter(batches), MOST)):

@@ -1,4 +1,4 @@
-"""Seeded random inputs that resemble the inputs of a model in production, generated from its specification alone."""
+"""Seeded random inputs that resemble a model's inputs in production, drawn from the model's specification alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cosybuild.numerics.speech import filter_bank, speech_mel, whisper_mel
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-# The inputs that are zero in the unconditional half of a batch for classifier-free guidance.
+# The inputs that are zero in the unconditional row of a guidance pair (classifier-free guidance).
 CONDITIONING = ("mu", "spks", "cond")
 
 # Log-mel values of speech: natural logarithm of magnitudes, silence near -11.5, voiced peaks near 0.
@@ -24,9 +24,10 @@ MEL_MEAN = -6.0
 MEL_STD = 2.0
 
 QUIET = 0.03
-"""Scale factor of quiet inputs. Measured on the tiny models with a wrong normalisation epsilon, 1e-5 instead of 1e-6:
-CosyVoice 3 has 129 dB on loud inputs and at most 88 dB on quiet ones, where the right graph has at least 119 dB on
-both."""
+"""Scale factor of quiet inputs. They reveal a wrong normalisation epsilon. Measured on the tiny model of CosyVoice 3,
+with 1e-5 instead of 1e-6: the ratio to the reference is 129 dB on loud inputs and at most 88 dB on quiet ones, where
+the correct graph has at least 119 dB on both.
+"""
 
 LARGEST_FLOAT16 = 65504.0
 
@@ -43,22 +44,23 @@ class Time(str, Enum):
 
 @dataclass(frozen=True)
 class Draw:
-    """The recipe for one set of inputs.
+    """Sizes, seed and kind of one set of inputs, from which `draw_inputs` draws them.
 
     Attributes:
         sizes: symbol -> size.
         seed: seed of all random values. Each tensor has its own stream, so that adding an input changes none of the
             others.
-        padded: `mask` inputs hide a tail of random length in every row; without guidance pairs, one of several rows
-            stays whole.
-        time: `time` inputs are random, all at `low`, or all at `high`.
-        guidance: the batch consists of guidance pairs, if the model's specification has them.
-        coarse: values are rounded to numbers that float16 and bfloat16 both represent exactly, so that an artifact of
-            either type receives the same inputs.
-        quiet: all inputs except `mask`, `time` and integers are scaled by `QUIET`. Their variances are then small
-            too. Only then does a wrong normalisation epsilon change the outputs visibly.
-        alike: every row of the batch equals the first, so that one row of a reference serves all.
-        given: the sha256 of the file with real inputs, which are not drawn; empty for drawn inputs.
+        padded: True if `mask` inputs hide the end of every row, from a random frame on. If there are several rows and
+            no guidance pairs, one row is not hidden.
+        time: `time` inputs are random, all at `TensorSpec.low`, or all at `TensorSpec.high`.
+        guidance: True if the batch consists of guidance pairs, for a model that takes them.
+        coarse: True if values are rounded to numbers that float16 and bfloat16 both represent exactly, so that
+            artifacts of either type get the same inputs.
+        quiet: True if all inputs except `mask`, `time` and integers are scaled by `QUIET`. Then their variances are
+            small too, and a wrong normalisation epsilon changes the outputs visibly.
+        alike: True if every row of the batch equals the first, so that one computed row of the reference serves for
+            all.
+        given: the sha256 of the file with real inputs, which are read and not drawn; empty for drawn inputs.
     """
 
     sizes: Mapping[str, int]
@@ -73,7 +75,7 @@ class Draw:
 
 
 def draw_inputs(spec: ModelSpec, draw: Draw) -> dict[str, Array]:
-    """Return one array for each input by name, with the specification's order, shapes and dtypes."""
+    """Draw one array for each input by name, with the order, shapes and types of the specification."""
     assert not draw.given, "real inputs are read and not drawn"
     arrays = {}
     for tensor in spec.inputs:
@@ -87,13 +89,13 @@ def draw_inputs(spec: ModelSpec, draw: Draw) -> dict[str, Array]:
             values = _coarse(values)
         if draw.alike and values.ndim:
             values[:] = values[:1]
-        # Not ascontiguousarray, which gives a scalar an axis.
+        # np.ascontiguousarray is not used, because it turns a scalar into an array of one axis.
         arrays[tensor.name] = np.asarray(values, numpy_dtype(tensor.dtype), order="C")
     return arrays
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
-    """Return the numpy dtype of a specification's dtype; `bfloat16` comes from ml_dtypes."""
+    """Return the numpy type for a type name of a specification. `bfloat16` comes from ml_dtypes."""
     if name == "bfloat16":
         import ml_dtypes
 
@@ -103,9 +105,9 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 
 
 def _coarse(values: Array) -> Array:
-    """Round to the 8 significant bits of bfloat16, then to float16, which removes bits of very small values only.
+    """Round to the 8 significant bits of bfloat16, and then to float16, which changes only very small values further.
 
-    Values beyond float16's range keep the bits of bfloat16: as float16 they would be infinite.
+    Values beyond float16's range are not rounded to float16, because they would become infinite.
     """
     rounded: Array = values.astype(numpy_dtype("bfloat16")).astype(np.float32)
     with np.errstate(over="ignore"):
@@ -114,7 +116,7 @@ def _coarse(values: Array) -> Array:
 
 
 def _pair_rows(name: str, values: Array) -> None:
-    """Make the second half of the batch the unconditional copy of the first, in place."""
+    """Turn the batch into guidance pairs, in place: its second half becomes the unconditional copy of the first."""
     half = values.shape[0] // 2
     values[half : 2 * half] = 0 if name in CONDITIONING else values[:half]
 
@@ -128,7 +130,7 @@ def _uniform(rng: np.random.Generator, shape: tuple[int, ...], tensor: TensorSpe
 
 
 def _mel(rng: np.random.Generator, shape: tuple[int, ...], _: TensorSpec, __: Draw) -> Array:
-    """Draw a first-order autoregression along the last axis: mean -6, standard deviation 2, smooth in time."""
+    """Draw a first-order autoregressive process along the last axis: mean -6, standard deviation 2, smooth in time."""
     memory = 0.9
     noise = rng.standard_normal(shape, np.float32)
     values = np.empty(shape, np.float32)
@@ -141,29 +143,29 @@ def _mel(rng: np.random.Generator, shape: tuple[int, ...], _: TensorSpec, __: Dr
 
 
 def _speech(rng: np.random.Generator, shape: tuple[int, ...], _: TensorSpec, __: Draw) -> Array:
-    """Draw a log-mel spectrogram of speech, frames along the last axis but one, bands along the last."""
+    """Draw log-mel spectrograms of speech, (..., frames, bands)."""
     return np.stack([speech_mel(rng, *shape[-2:]) for _ in range(int(np.prod(shape[:-2])))]).reshape(shape)
 
 
 def _speech_frames(rng: np.random.Generator, shape: tuple[int, ...], tensor: TensorSpec, draw: Draw) -> Array:
-    """Draw a log-mel spectrogram of speech, bands along the last axis but one, frames along the last."""
+    """Draw log-mel spectrograms of speech, (..., bands, frames)."""
     return np.swapaxes(_speech(rng, (*shape[:-2], shape[-1], shape[-2]), tensor, draw), -1, -2)
 
 
 def _fbank(rng: np.random.Generator, shape: tuple[int, ...], tensor: TensorSpec, draw: Draw) -> Array:
-    """Draw the filter bank of a recording as speaker models take it: (..., frames, bands)."""
+    """Draw filter-bank features of speech, as speaker models take them, (..., frames, bands)."""
     return filter_bank(_speech(rng, shape, tensor, draw))
 
 
 def _whisper(rng: np.random.Generator, shape: tuple[int, ...], tensor: TensorSpec, draw: Draw) -> Array:
-    """Draw the log-mel spectrogram of a recording as speech tokenizers take it: (..., bands, frames)."""
+    """Draw log-mel spectrograms of speech, as speech tokenizers take them, (..., bands, frames)."""
     return whisper_mel(_speech_frames(rng, shape, tensor, draw))
 
 
 def _mask(rng: np.random.Generator, shape: tuple[int, ...], _: TensorSpec, draw: Draw) -> Array:
-    """Return ones; if padded, each row is valid up to a random length.
+    """Return ones. If the case is padded, set each row to zero from a random position on.
 
-    Of several rows one, chosen at random, stays whole, unless they are guidance pairs.
+    Of several rows, one that is chosen at random keeps its ones, unless the rows are guidance pairs.
     """
     values = np.ones(shape)
     rows, length = (shape[0] if len(shape) > 1 else 1), (shape[-1] if shape else 1)
@@ -188,7 +190,7 @@ def _integer(rng: np.random.Generator, shape: tuple[int, ...], tensor: TensorSpe
 
 
 def _length(_: np.random.Generator, shape: tuple[int, ...], __: TensorSpec, draw: Draw) -> Array:
-    """Return the number of frames of the other inputs; without such an axis, the largest size besides the batch."""
+    """Return the number of frames of the other inputs; without an axis of frames, the largest size except the batch."""
     sizes = [size for symbol, size in draw.sizes.items() if symbol != BATCH]
     return np.full(shape, draw.sizes.get(FRAMES, max(sizes, default=1)))
 

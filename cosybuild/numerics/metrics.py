@@ -1,6 +1,7 @@
-"""The metrics that compare two arrays. A new one is a function under `@metric`; a line of YAML sets a bound on it.
+"""The metrics that compare two arrays. To add one, write a function with the decorator `@metric`.
 
-All metrics compute in float64 and take `(actual, reference)` of the same shape. docs/verification.md lists them.
+All metrics take `(actual, reference)` of the same shape and compute in float64. A gate in the configuration sets a
+bound on a metric by its name. docs/verification.md lists them.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ _DB_PER_NEPER = 20 / math.log(10)
 
 
 class Kind(str, Enum):
-    """The kind of values that a metric is defined for, or that an output holds."""
+    """The kind of values that an output holds, or that a metric is defined for."""
 
     any = "any"
-    """The kind of an output without special metrics; metrics of this kind apply to every output."""
+    """The kind of an output without special metrics. A metric of this kind applies to every output."""
     mel = "mel"
     """Natural logarithms of mel magnitudes, (..., bins, frames)."""
     waveform = "waveform"
@@ -33,15 +34,17 @@ class Kind(str, Enum):
     phase = "phase"
     """Phases in cycles, compared modulo one cycle."""
     condition = "condition"
-    """Outputs of a front end that the estimator takes: mu, spks or cond."""
+    """Outputs of a front end that are inputs of the estimator: mu, spks or cond."""
     spectrum = "spectrum"
     """Magnitudes or phases of spectra, (..., bins, spectra)."""
     embedding = "embedding"
-    """Vectors that are compared only by their directions, (..., size)."""
+    """Vectors of which only the directions are compared, (..., size)."""
     tokens = "tokens"
     """Indices of entries of a codebook, (..., tokens)."""
     classes = "classes"
-    """Probabilities of classes, (..., classes), which a softmax gives. Values show this kind (`is_distribution`)."""
+    """Probabilities of classes, (..., classes), such as a softmax gives. This kind is detected from the values
+    (`is_distribution`).
+    """
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,10 @@ class Metric:
     """A metric: its function, its unit and the direction of its bound.
 
     Attributes:
-        compute: (actual, reference) -> figure.
-        unit: the unit in messages; empty if there is none.
-        higher_is_better: True if a bound is the smallest allowed value, else it is the largest.
-        of: the kind of values that it is defined for.
+        compute: function (actual, reference) -> value.
+        unit: the unit in messages; `output` for the output's own unit; empty if there is none.
+        higher_is_better: True if a bound is the smallest allowed value, False if it is the largest.
+        of: the kind of values for which the metric is defined.
     """
 
     compute: Figure
@@ -64,11 +67,11 @@ class Metric:
         return self.compute(actual, reference)
 
     def holds(self, value: float, bound: float) -> bool:
-        """Return True if the figure is within the bound; NaN never is."""
+        """Return True if the value is within the bound. NaN never is."""
         return value >= bound if self.higher_is_better else value <= bound
 
     def measures(self, kind: Kind) -> bool:
-        """Return True if the metric is defined for values of that kind."""
+        """Return True if the metric is defined for values of this kind."""
         return self.of in (Kind.any, kind)
 
 
@@ -108,7 +111,7 @@ def max_rel(actual: Array, reference: Array) -> float:
 
 @metric("dB", higher_is_better=True)
 def snr_db(actual: Array, reference: Array) -> float:
-    """Return 10 log10(sum r^2 / sum (a - r)^2), in dB; infinity if the two arrays are equal."""
+    """Return 10 log10(sum r^2 / sum (a - r)^2), in dB; infinity if both arrays are equal."""
     wide = _wide(reference)
     noise = float(np.sum((_wide(actual) - wide) ** 2))
     signal = float(np.sum(wide**2))
@@ -119,7 +122,7 @@ def snr_db(actual: Array, reference: Array) -> float:
 
 @metric(higher_is_better=True)
 def cosine(actual: Array, reference: Array) -> float:
-    """Return a.r / (|a| |r|), without unit; 1 for equal directions and for two zero arrays."""
+    """Return a.r / (|a| |r|), without unit; 1 for equal directions and if both arrays are zero."""
     a, r = _wide(actual).ravel(), _wide(reference).ravel()
     norms = float(np.linalg.norm(a) * np.linalg.norm(r))
     if norms == 0:
@@ -142,16 +145,16 @@ def lsd_db(actual: Array, reference: Array) -> float:
 
 @metric(higher_is_better=True, of=Kind.tokens)
 def equal_tokens(actual: Array, reference: Array) -> float:
-    """Return the share of equal tokens; 1 for two empty arrays."""
+    """Return the share of tokens that are equal; 1 for two empty arrays."""
     return float(np.mean(actual == reference)) if actual.size else 1.0
 
 
 @metric(of=Kind.tokens)
 def further_differences(actual: Array, reference: Array) -> float:
-    """Return the share of tokens that differ; the first different token is not counted.
+    """Return the share of tokens that differ, not counting the first different token.
 
-    A token changes if its two nearest entries of the codebook are almost equally near. One such token of a short
-    recording is a large share.
+    A token may change if its two nearest entries of the codebook are almost equally near. In a short recording, one
+    such token would already be a large share.
     """
     different = int(np.count_nonzero(actual != reference))
     return max(0, different - 1) / actual.size if actual.size else 0.0
@@ -159,17 +162,18 @@ def further_differences(actual: Array, reference: Array) -> float:
 
 @metric(of=Kind.classes)
 def top1_loss(actual: Array, reference: Array) -> float:
-    """Return the largest probability that the reference gives up by the artifact's first class; 0 if all agree.
+    """Return the largest loss of probability by the artifact's choice of the first class; 0 if all choices agree.
 
-    Two classes of almost equal probability may change places, which costs almost nothing. An agreement in percent would
-    count such a change like the loss of a certain class.
+    The loss is the reference's probability of its own first class, minus its probability of the artifact's first class.
+    Two classes of almost equal probability may change places, which costs almost nothing. A percentage of equal choices
+    would count such a change like the loss of a certain class.
     """
     return _top_loss(actual, reference, 1)
 
 
 @metric(of=Kind.classes)
 def top5_loss(actual: Array, reference: Array) -> float:
-    """Return the largest probability that the reference gives up by the artifact's first five classes."""
+    """Return the largest loss of probability by the artifact's choice of the first five classes; see `top1_loss`."""
     return _top_loss(actual, reference, 5)
 
 
@@ -181,7 +185,7 @@ def _top_loss(actual: Array, reference: Array, count: int) -> float:
 
 
 def is_distribution(reference: Array) -> bool:
-    """Return True for probabilities of classes along the last axis: none is negative, and each row has the sum 1."""
+    """Return True if the last axis holds probabilities of classes: no value is negative, and each row has the sum 1."""
     if reference.ndim == 0 or reference.shape[-1] < 2 or not reference.size or reference.dtype.kind not in "fV":
         return False
     wide = _wide(reference)
@@ -189,7 +193,7 @@ def is_distribution(reference: Array) -> bool:
 
 
 def measure(actual: Array, reference: Array, kind: Kind = Kind.any) -> dict[str, float]:
-    """Compute every metric of `METRICS` that is defined for the arrays.
+    """Compute every metric that is defined for values of this kind, and return metric -> value.
 
     Args:
         actual: the values under test.
@@ -201,7 +205,10 @@ def measure(actual: Array, reference: Array, kind: Kind = Kind.any) -> dict[str,
 
 
 def lost() -> dict[str, float]:
-    """Return the worst value of every metric that applies to all outputs, for an output that cannot be compared."""
+    """Return metric -> worst possible value, for an output that cannot be compared.
+
+    Only metrics that apply to all outputs are included.
+    """
     return {**measure(np.zeros(1), np.ones(1)), "max_abs": math.inf, "mean_abs": math.inf, "max_rel": math.inf,
             "snr_db": -math.inf}  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Arrays of any name and type in .npz files, which `numpy.savez` and `numpy.load` do not support.
+"""Writing and reading of .npz files with arrays of any name and with bfloat16, which numpy's functions do not support.
 
 `numpy.savez` cannot store arrays named `file` or `allow_pickle`, and numpy's format has no name for bfloat16.
 """
@@ -15,7 +15,7 @@ from cosybuild.numerics.inputs import Array, numpy_dtype
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Array]) -> Path:
-    """Write an uncompressed .npz file; equal arrays give equal bytes."""
+    """Write arrays to an uncompressed .npz file and return its path. Equal arrays give equal bytes."""
     with zipfile.ZipFile(path, "w") as archive:
         for name, values in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
@@ -24,5 +24,5 @@ def save_arrays(path: Path, arrays: Mapping[str, Array]) -> Path:
 
 
 def with_bfloat16(array: Array) -> Array:
-    """Return an array as it was saved: numpy reads bfloat16 as elements of two bytes without a type."""
+    """Give an array read from an .npz file its bfloat16 type back, which numpy reads as two bytes without a type."""
     return array.view(numpy_dtype("bfloat16")) if array.dtype == np.dtype("V2") else array

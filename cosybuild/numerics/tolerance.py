@@ -12,13 +12,13 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class Tolerance:
-    """The condition |actual - reference| <= atol * scale + rtol * |reference| on each element.
+    """A bound on each element: |actual - reference| <= atol * scale + rtol * |reference|.
 
     Attributes:
         rtol: relative tolerance, without unit.
         atol: absolute tolerance, in the output's units.
-        scaled: True if scale is the reference's root mean square, at least 1: weights that give larger outputs also
-            give larger rounding errors. Else scale is 1.
+        scaled: if True, `scale` is the reference's root mean square, but at least 1, because larger outputs have larger
+            rounding errors. If False, `scale` is 1.
     """
 
     rtol: float
@@ -28,7 +28,7 @@ class Tolerance:
     def allowed(self, reference: Array) -> Array:
         """Return the allowed difference of each element, in the output's units.
 
-        It is the absolute term alone for elements whose reference is not finite.
+        Where the reference is not finite, it is the absolute term alone.
         """
         wide = np.asarray(reference, np.float64)
         finite = np.isfinite(wide)

@@ -88,7 +88,7 @@ class EmulatedSession:
         return {name: found[name] for name in self._outputs}, tensors
 
     def _origin(self, tensor: str) -> str | None:
-        """Return the tensor of the reference that corresponds, also for a cast of it; None if there is none."""
+        """Return the float32 graph's tensor that equals `tensor`, or of which `tensor` is a cast; None if none does."""
         known = made_names(self._reference)
         while tensor not in known:
             node = maker_of(self._emulated, tensor)

@@ -83,7 +83,7 @@ class Trials:
         return True
 
     def failing(self, names: Collection[str], samples: Iterable[Sample]) -> tuple[Sample, str] | None:
-        """Return the first sample on which the emulated graph fails, with the failure; None if it passes."""
+        """Return the first sample on which the graph with `names` in fp32 fails, and the failure; None if it passes."""
         session = self._session(names)
         for sample in samples:
             outputs, guilty = session.infer(sample.inputs)

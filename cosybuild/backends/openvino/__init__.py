@@ -1,1 +1,1 @@
-"""The backend of OpenVINO: conversion of a graph to an IR, the types that it computes in, and sessions on the CPU."""
+"""The backend of OpenVINO: conversion of a graph to an IR, the types in which it computes, and sessions on the CPU."""

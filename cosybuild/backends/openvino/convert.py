@@ -1,4 +1,4 @@
-"""The conversion of an ONNX graph to an IR whose inputs have the bounds of the profiles. It runs in a subprocess."""
+"""The conversion of an ONNX graph to an IR for the sizes of the profiles. It runs in a subprocess."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from cosybuild.models.spec import ModelSpec
 
 @dataclass(frozen=True)
 class IrTask:
-    """The task of the subprocess: one IR to make.
+    """The task of the subprocess: the IR to make.
 
     Attributes:
         graph: the ONNX file to read.
         ir: the .xml file to write; its weights are written to the .bin file beside it.
-        settings: the group `ov`.
-        profiles: the sizes that the IR must take.
+        settings: the settings of the group `ov`.
+        profiles: the profiles with the sizes that the IR must take.
         spec: the model's inputs and outputs.
     """
 
@@ -47,12 +47,12 @@ def weights_of(settings: OvSettings) -> OvWeights:
 
 
 def convert_in_subprocess(task: IrTask, emit: Emit) -> Answer[dict[str, Any]]:
-    """Make the IR in a subprocess, compile it there, and return its report.
+    """Convert the graph to an IR in a subprocess, compile it there, and return its report.
 
     Raises:
         OpenVinoError: OpenVINO refuses the graph or crashed, or the IR has other inputs or outputs than the model.
         ConfigurationError: a pattern of `ov.keep_fp32` matches no operator.
-        MissingRequirement: OpenVINO does not load.
+        MissingRequirement: OpenVINO is not installed or does not load.
     """
     try:
         return call_in_subprocess(convert, task, emit=emit)
@@ -65,7 +65,7 @@ def convert_in_subprocess(task: IrTask, emit: Emit) -> Answer[dict[str, Any]]:
 
 
 def convert(task: IrTask, emit: Emit) -> dict[str, Any]:
-    """Make the IR in this process; see `convert_in_subprocess`."""
+    """Do in this process what `convert_in_subprocess` describes."""
     from cosybuild.lazy import require
 
     openvino = require("openvino", "An OpenVINO IR")
@@ -106,7 +106,10 @@ def convert(task: IrTask, emit: Emit) -> dict[str, Any]:
 
 
 def _halve_weights(openvino: Any, ir: Path) -> None:
-    """Store the weights of an IR in float16, except those of operators with the attribute, which OpenVINO reads."""
+    """Store the weights of an IR in float16, except those of operators that OpenVINO must compute in float32.
+
+    OpenVINO recognises these operators by the attribute that `mark_kept` wrote.
+    """
     with TemporaryDirectory(dir=ir.parent) as place:
         halved = Path(place) / ir.name
         openvino.save_model(openvino.Core().read_model(str(ir)), str(halved), compress_to_fp16=True)
@@ -115,7 +118,7 @@ def _halve_weights(openvino: Any, ir: Path) -> None:
 
 
 def bounds(spec: ModelSpec, profiles: Sequence[Profile]) -> dict[str, list[int | tuple[int, int]]]:
-    """Return input -> size or bounds of each axis; the bounds of a dynamic axis hold the ranges of all profiles."""
+    """Return input -> sizes of its axes: a fixed size, or (smallest, largest) over all profiles for a dynamic axis."""
     least = {symbol: min(profile[symbol].min for profile in profiles) for symbol in spec.symbols}
     most = {symbol: max(profile[symbol].max for profile in profiles) for symbol in spec.symbols}
     return {
@@ -129,9 +132,9 @@ def _partial(openvino: Any, axes: Sequence[int | tuple[int, int]]) -> Any:
 
 
 def _check_interface(model: Any, spec: ModelSpec) -> None:
-    """Refuse an IR whose inputs or outputs have other names, types, numbers of axes, or another order."""
+    """Raise an error if the inputs or outputs of the IR differ from the specification in name, type, rank or order."""
     for side, ports, tensors in (("inputs", model.inputs, spec.inputs), ("outputs", model.outputs, spec.outputs)):
-        # A tensor that several operators pass on unchanged has several names.
+        # A tensor that passes unchanged through several operators has several names.
         named = [next((t.name for t in tensors if t.name in port.get_names()), port.any_name) for port in ports]
         facts = [(dtype_name(port.element_type), len(port.partial_shape)) for port in ports]
         found = [(name, *fact) for name, fact in zip(named, facts, strict=True)]
@@ -144,7 +147,7 @@ def _check_interface(model: Any, spec: ModelSpec) -> None:
 
 
 def _name_ports(model: Any, spec: ModelSpec) -> None:
-    """Give each input and output the name of the specification only, so that a runtime finds it by that name."""
+    """Leave each input and output only its name in the specification, so that a runtime finds it by that name."""
     for ports, tensors in ((model.inputs, spec.inputs), (model.outputs, spec.outputs)):
         for port, tensor in zip(ports, tensors, strict=True):
             port.get_tensor().set_names({tensor.name})
@@ -155,7 +158,7 @@ def _listed(ports: Sequence[tuple[str, str, int]]) -> str:
 
 
 def interface(spec: ModelSpec) -> Mapping[str, Any]:
-    """Return the inputs and outputs of an IR, as manifests state them."""
+    """Return the inputs and outputs of an IR in the form of the manifest's field `interface`."""
     return {
         side: [{"name": t.name, "dtype": t.dtype, "shape": list(t.shape)} for t in tensors]
         for side, tensors in (("inputs", spec.inputs), ("outputs", spec.outputs))

@@ -1,4 +1,4 @@
-"""The types in which a compiled model computes, layer by layer, and the check against the settings."""
+"""The types in which the layers of a compiled IR compute, and the check of these types against the settings."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from cosybuild.backends.openvino.kept import PRODUCTS, Kept
 
 _LOW = {"bf16": "bf16", "fp16": "f16"}
-"""Precision -> OpenVINO's name of the type."""
+"""Precision of an IR -> OpenVINO's name of the type."""
 _FLOATS = ("f32", "bf16", "f16")
 _NO_WORK = frozenset(["Const", "Input", "Output", "Reorder", "Convert", "ShapeOf"])
-"""Layers that hold or convert values only."""
+"""Layers that only hold or convert values."""
 _MOVES = frozenset(["Reshape", "Transpose", "Concatenation", "Split", "Gather", "Broadcast", "StridedSlice", "Tile"])
 _PRODUCT_LAYERS = frozenset(
     [
@@ -23,17 +23,17 @@ _PRODUCT_LAYERS = frozenset(
 )  # fmt: skip
 _LISTED = 5
 _MOST_DROPPED = 0.1
-"""The largest share of kept layers that may compute in a smaller type."""
+"""Largest share of the layers that must compute in float32 and may compute in a smaller type all the same."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a compiled model.
+    """One layer of a compiled IR. OpenVINO may fuse several operators of the IR to one layer.
 
     Attributes:
-        kind: its type, e.g. `FullyConnected`.
-        dtype: the type that it computes in: `f32`, `bf16`, `f16` or another.
-        operators: name -> type of the operators of the IR that OpenVINO joined in it.
+        kind: the layer's type, e.g. `FullyConnected`.
+        dtype: the type in which the layer computes: `f32`, `bf16` or `f16`.
+        operators: name -> type, for the operators of the IR that are fused in the layer.
     """
 
     kind: str
@@ -42,30 +42,33 @@ class Layer:
 
     @property
     def name(self) -> str:
-        """The name of its first operator."""
+        """The name of the layer's first operator; the layer's type if it has none."""
         return next(iter(self.operators), self.kind)
 
     @property
     def has_products(self) -> bool:
-        """True if it computes a matrix product or a convolution."""
-        # A layer that OpenVINO joined of a product and an addition may have the name of the addition only.
+        """True if the layer computes a matrix product or a convolution."""
+        # A layer that OpenVINO fused from a product and an addition may have the type of the addition only.
         return self.kind in _PRODUCT_LAYERS or any(kind in PRODUCTS for kind in self.operators.values())
 
     def is_named(self, kept: Kept) -> bool:
-        """Return True if a pattern, and not only a word such as `arithmetic`, matches one of its operators."""
+        """Return True if a glob pattern of `ov.keep_fp32` matches one of the operators.
+
+        The words `arithmetic` and `phases` do not count, because they are not patterns.
+        """
         return any(kept.names(name, kind) for name, kind in self.operators.items())
 
     def is_kept(self, kept: Kept) -> bool:
-        """Return True if all of its operators must compute in float32."""
+        """Return True if all of the operators must compute in float32."""
         return bool(self.operators) and all(kept.holds(name, kind) for name, kind in self.operators.items())
 
 
 def layers_of(compiled: Any, kinds: Mapping[str, str]) -> tuple[Layer, ...]:
-    """Return the layers that compute floating-point values.
+    """Return the layers of a compiled IR that compute floating-point values.
 
     Args:
-        compiled: a compiled model.
-        kinds: name -> type of the operators of the IR.
+        compiled: OpenVINO's compiled model.
+        kinds: name -> type, for all operators of the IR.
     """
     return tuple(_layers(compiled, kinds))
 
@@ -81,7 +84,7 @@ def _layers(compiled: Any, kinds: Mapping[str, str]) -> Iterator[Layer]:
 
 
 def facts_of(layers: Sequence[Layer]) -> dict[str, Any]:
-    """Return the number of layers by type and computed type, and of those with matrix products, as plain data."""
+    """Count the layers by their type and computed type, and those with matrix products, as plain data."""
     counted: dict[str, dict[str, int]] = {}
     for (kind, dtype), number in sorted(Counter((layer.kind, layer.dtype) for layer in layers).items()):
         counted.setdefault(kind, {})[dtype] = number
@@ -90,13 +93,14 @@ def facts_of(layers: Sequence[Layer]) -> dict[str, Any]:
 
 
 def unmet(layers: Sequence[Layer], precision: str, kept: Kept, max_fp32_share: float) -> list[str]:
-    """Return a sentence for each way in which a compiled model does not compute as the settings ask.
+    """Return one sentence for each way in which a compiled IR does not compute as the settings demand.
 
     Args:
-        layers: its layers.
+        layers: the layers of the compiled IR.
         precision: `fp32`, `bf16` or `fp16`.
         kept: the operators that must compute in float32.
-        max_fp32_share: the largest share of layers with matrix products in another type.
+        max_fp32_share: largest allowed share of layers with matrix products that compute in another type than
+            `precision`.
     """
     low = _LOW.get(precision)
     if low is None:
@@ -115,7 +119,7 @@ def unmet(layers: Sequence[Layer], precision: str, kept: Kept, max_fp32_share: f
 
 
 def _wrongly_small(layers: Sequence[Layer], kept: Kept) -> Iterator[tuple[str, list[Layer]]]:
-    """Yield the layers that compute in a smaller type although ov.keep_fp32 matches their operators."""
+    """Yield a reason, and the layers that compute in a smaller type although `ov.keep_fp32` matches their operators."""
     yield (
         "ov.keep_fp32 has a pattern for products that OpenVINO computes in a smaller type all the same (where weights "
         "are stored in float16, it does so; ov.weights=fp32 may help)",
@@ -125,7 +129,7 @@ def _wrongly_small(layers: Sequence[Layer], kept: Kept) -> Iterator[tuple[str, l
         "arguments of sines are computed in a smaller type",
         [layer for layer in layers if layer.dtype != "f32" and any(map(kept.is_phase, layer.operators))],
     )
-    # OpenVINO replaces a few operators, and drops their attribute: CosyVoice 2 has one of 160.
+    # OpenVINO replaces a few operators and thereby loses their attribute: one of 160 in CosyVoice 2.
     several = [layer for layer in layers if layer.kind not in _MOVES and not layer.has_products and layer.is_kept(kept)]
     smaller = [layer for layer in several if layer.dtype != "f32"]
     yield (

@@ -1,7 +1,7 @@
-"""The operators of an IR that compute in float32 although a smaller precision is asked for.
+"""The operators of an IR that must compute in float32 although the precision is smaller (`ov.keep_fp32`).
 
-OpenVINO reads an attribute of an operator that forbids the conversion of its type. The attribute can be set in the
-IR's XML, under the name with which OpenVINO itself writes it. `executed.py` checks that the compiled model obeys.
+An attribute of an operator forbids OpenVINO to convert its type. It is written into the XML file of the IR, under the
+name that OpenVINO itself uses there. `executed.py` checks the types of the compiled model.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cosybuild.errors import ConfigurationError
 PRODUCTS = frozenset(
     ["MatMul", "Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData"]
 )
-"""The types of operators with matrix products."""
+"""The types of operators that compute matrix products or convolutions."""
 
 _NO_ARITHMETIC = frozenset(["Constant", "Parameter", "Result", "ShapeOf", "Range", "Convert", "ConvertLike"])
 _MOVES = frozenset(
@@ -28,42 +28,46 @@ _MOVES = frozenset(
     ]
 )  # fmt: skip
 _ATTENTION = frozenset(["Softmax", "ScaledDotProductAttention"])
-"""OpenVINO computes softmax together with the products around it; apart, attention takes several times as long."""
+"""Softmax is not kept, because OpenVINO fuses it with the products around it. Without the fusion, attention takes
+several times as long.
+"""
 
 _ATTRIBUTE = "DisablePrecisionConversion"
-"""OpenVINO computes an operator in float32 if this attribute forbids float16, also if the precision is bfloat16."""
+"""The attribute that makes OpenVINO compute an operator in float32. Its value forbids float16; it has this effect for
+bfloat16 too.
+"""
 
 _IN_16_BITS = PRODUCTS | _NO_ARITHMETIC | _MOVES | _ATTENTION
 
 
 @dataclass(frozen=True)
 class Kept:
-    """The choice of the operators that compute in float32.
+    """The choice of the operators that must compute in float32.
 
     Attributes:
-        patterns: the setting `ov.keep_fp32`.
-        phases: the names of the operators that compute the arguments of sines.
+        patterns: the setting `ov.keep_fp32`: glob patterns, and the words `arithmetic` and `phases`.
+        phases: the names of the operators that compute arguments of sines.
     """
 
     patterns: Sequence[str]
     phases: frozenset[str] = frozenset()
 
     def holds(self, name: str, kind: str) -> bool:
-        """Return True if a pattern matches an operator.
+        """Return True if the operator must compute in float32.
 
         Args:
-            name: its name, which is that of the node of the ONNX graph.
-            kind: its type in OpenVINO, e.g. `MatMul`.
+            name: the operator's name, which is that of the node of the ONNX graph.
+            kind: the operator's type in OpenVINO, e.g. `MatMul`.
         """
         return any(self._matches(pattern, name, kind) for pattern in self.patterns)
 
     def names(self, name: str, kind: str) -> bool:
-        """Return True if a pattern that is not a word such as `arithmetic` matches an operator."""
+        """Return True if a glob pattern matches the operator; the words `arithmetic` and `phases` do not count."""
         patterns = [pattern for pattern in self.patterns if pattern not in (ARITHMETIC, PHASES)]
         return any(self._matches(pattern, name, kind) for pattern in patterns)
 
     def is_phase(self, name: str) -> bool:
-        """Return True if an operator is kept because it computes the argument of a sine."""
+        """Return True if the word `phases` is set and the operator computes the argument of a sine."""
         return PHASES in self.patterns and name in self.phases
 
     def _matches(self, pattern: str, name: str, kind: str) -> bool:
@@ -77,15 +81,15 @@ class Kept:
 
 
 def type_name(written: str) -> str:
-    """Return the type of an operator as OpenVINO's API names it; a file has other names for two of them."""
+    """Return the type of an operator as OpenVINO's API names it. An IR file has other names for two types."""
     return {"SoftMax": "Softmax", "Const": "Constant"}.get(written, written)
 
 
 def mark_kept(path: Path, kept: Kept) -> int:
-    """Write the attribute into every kept operator of an IR, and return their number.
+    """Write the attribute into every operator of an IR that must compute in float32, and return their number.
 
     Args:
-        path: the .xml file, which is written again.
+        path: the .xml file, which is overwritten.
         kept: the choice of operators.
 
     Raises:
@@ -96,7 +100,7 @@ def mark_kept(path: Path, kept: Kept) -> int:
     tree = ElementTree.parse(path)  # noqa: S314  # OpenVINO has just written the file
     layers = [(layer.get("name", ""), type_name(layer.get("type", "")), layer) for layer in tree.iter("layer")]
     for pattern in kept.patterns:
-        # A model without a sine has no phases to keep.
+        # A model without a sine has no operators that `phases` could match.
         if pattern != PHASES and not any(Kept([pattern]).holds(name, kind) for name, kind, _ in layers):
             raise ConfigurationError(
                 f"ov.keep_fp32 has the pattern '{pattern}', which matches no operator of the IR.",

@@ -1,7 +1,7 @@
 """The operators of a model that compute the arguments of sines, which must not be rounded to 16 bits.
 
-The time embedding takes the sine of up to 1000. bfloat16 has a distance of 4 between two numbers there, and float16 one
-of 0.5: each is an error of the phase that changes the result completely.
+The time embedding takes the sine of values up to 1000. There, the distance between neighbouring numbers is 4 in
+bfloat16 and 0.5 in float16. A phase error of this size changes the result completely.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ _AXES = ("Unsqueeze", "Squeeze")
 
 
 def phase_operators(openvino: Any, model: Any) -> frozenset[str]:
-    """Return the names of the operators and constants between the last product or input and a sine, the sine included.
+    """Return the names of all operators between the last product or input and a sine, including the sine.
 
-    Operators among them that add or remove an axis are replaced by a Reshape, because OpenVINO replaces them itself and
-    then computes in 16 bits, whatever their attribute says.
+    Constants among them are included too. Operators that add or remove an axis are replaced by a Reshape, because
+    OpenVINO would replace them itself and then compute in 16 bits, without regard to their attribute.
 
     Args:
-        openvino: the module.
-        model: the model, which is changed.
+        openvino: the Python module.
+        model: OpenVINO's model, which is changed.
     """
     found: dict[str, Any] = {}
     waiting = [one for one in model.get_ordered_ops() if one.get_type_name() in _SINES]

@@ -1,7 +1,7 @@
-"""Requirements of an IR on the machine: the package, its release, and the processor. Standard library only.
+"""The requirements of an IR on the machine: package, release and processor. Imports the standard library only.
 
-Without an instruction for the type, OpenVINO computes in another type or emulates it, in both cases without a message.
-An emulated bfloat16 call of CosyVoice 2 took 80 times as long as one with AMX.
+If the processor lacks the instructions for a type, OpenVINO emulates the type or computes in another one, in both cases
+without a message. An emulated bfloat16 call of CosyVoice 2 took 80 times as long as one with AMX.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cosybuild.manifest import read_manifest
 OPENVINO = "openvino"
 SUFFIX = ".xml"
 FIELD = "openvino"
-"""The field of a manifest that describes an IR."""
+"""The field of a manifest that states the requirements of an IR."""
 
 X86, ARM = ("x86_64", "amd64"), ("aarch64", "arm64")
 
@@ -26,56 +26,64 @@ _BY_PRECISION: Mapping[str, Mapping[tuple[str, ...], tuple[str, ...]]] = {
     "bf16": {X86: ("avx512_bf16", "amx_bf16"), ARM: ()},
     "fp16": {X86: ("avx512_fp16", "amx_fp16"), ARM: ("asimdhp",)},
 }
-"""Precision -> architecture -> instruction sets, any of which is enough; OpenVINO has no bfloat16 on Arm."""
+"""Precision -> architecture -> instruction sets, of which one is enough. An empty tuple: OpenVINO has no kernels for
+this precision (bfloat16 on Arm).
+"""
 
 NAMED = (
     "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16", "amx_fp16",
     "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve",
 )  # fmt: skip
-"""The instruction sets by which OpenVINO chooses its kernels, under the names of Linux."""
+"""The instruction sets by which OpenVINO chooses its kernels, under the names that Linux gives them."""
 
 
 class Machine(Protocol):
-    """Facts of a machine, such as an `Environment`."""
+    """The facts of a machine that a check needs, such as those of an `Environment`."""
 
     def version(self, distribution: str) -> str | None:
-        """Return the installed version of a distribution, or None."""
+        """Return the installed version of a Python distribution; None if it is not installed."""
 
     @property
     def cpu_features(self) -> Collection[str]:
-        """The processor's instruction sets; empty where they are not known."""
+        """The processor's instruction sets; empty if they are not known."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer to the question if a machine can load an IR as it was verified.
+    """The result of checking if a machine can run an IR in the way in which it was verified.
 
     Attributes:
-        loads: False if it cannot; None if nothing is known about the IR.
-        reasons: what the machine lacks, one phrase each; a sentence on the IR if it lacks nothing.
+        loads: True if it can, False if it cannot, None if nothing is known about the IR.
+        reasons: one phrase for each thing that the machine lacks; one phrase that describes the IR if nothing is
+            lacking.
     """
 
     loads: bool | None
     reasons: tuple[str, ...]
 
     def explain(self) -> str:
-        """Return the reasons as one line."""
+        """Return the reasons in one line."""
         return "; ".join(self.reasons)
 
 
 def instruction_sets(machine: Machine) -> str:
-    """Return the processor's instruction sets that matter here, as one text; the architecture if they are not known."""
+    """Return those instruction sets of the processor that are in `NAMED`, in one line.
+
+    If they are not known, return the architecture.
+    """
     found = [name for name in NAMED if name in machine.cpu_features]
     return " ".join(found) or platform.machine() or "unknown"
 
 
 def lacking_instructions(precision: str, machine: Machine, architecture: str | None = None) -> str | None:
-    """Return a phrase on what a processor lacks to compute in a precision; None if it lacks nothing, or is not known.
+    """Return a phrase on the instruction sets that a processor lacks for a precision; None if it lacks none.
+
+    None is also returned if the processor's instruction sets are not known.
 
     Args:
         precision: `fp32`, `bf16` or `fp16`.
         machine: the machine.
-        architecture: as `platform.machine` names it; None for that of this process.
+        architecture: the architecture as `platform.machine` names it; None for that of this process.
     """
     architecture = (platform.machine() if architecture is None else architecture).lower()
     wanted = next((sets for names, sets in _BY_PRECISION.get(precision, {}).items() if architecture in names), None)
@@ -87,7 +95,7 @@ def lacking_instructions(precision: str, machine: Machine, architecture: str | N
 
 
 def missing_requirements(precision: str, machine: Machine) -> tuple[str, ...]:
-    """List what a machine lacks to build and run an IR in a precision, one phrase each."""
+    """Return one phrase for each thing that a machine lacks to build and run an IR in a precision."""
     lacks = [] if machine.version(OPENVINO) is not None else ["openvino (pip install 'cosybuild[openvino]')"]
     instructions = lacking_instructions(precision, machine)
     if instructions is not None:
@@ -96,12 +104,12 @@ def missing_requirements(precision: str, machine: Machine) -> tuple[str, ...]:
 
 
 def release_of(version: str) -> str:
-    """Return year and release of a version, e.g. `2026.4` of `2026.4.1-22982-e213a147257`."""
+    """Return year and release of an OpenVINO version, e.g. `2026.4` of `2026.4.1-22982-e213a147257`."""
     return ".".join(version.partition("-")[0].split(".")[:2])
 
 
 def weights_path(path: Path) -> Path:
-    """Return the path of the weights of the IR at `path`, which OpenVINO finds by the name."""
+    """Return the path of the .bin file with the weights of the IR at `path`. OpenVINO expects it under this name."""
     return path.with_suffix(".bin")
 
 
@@ -113,7 +121,7 @@ def fault_of_weights(path: Path, manifest: Mapping[str, Any]) -> str | None:
 
 
 def check_ir(path: Path, machine: Machine) -> Verdict:
-    """Return the verdict on the IR at `path`, from its manifest and the machine; OpenVINO is not imported."""
+    """Check if a machine can run the IR at `path`, from the manifest and the machine. OpenVINO is not imported."""
     try:
         manifest = read_manifest(path) or {}
     except ValueError as error:
@@ -125,7 +133,7 @@ def check_ir(path: Path, machine: Machine) -> Verdict:
 
 
 def check_facts(facts: Mapping[str, Any], machine: Machine) -> Verdict:
-    """Return the verdict on an IR with these facts in its manifest."""
+    """Check if a machine can run an IR, given the field `FIELD` of its manifest."""
     built, precision = str(facts["version"]), str(facts["precision"])
     if precision not in HINTS:
         return Verdict(False, (f"its manifest states the precision {precision!a}; {', '.join(HINTS)} are known",))
@@ -134,7 +142,7 @@ def check_facts(facts: Mapping[str, Any], machine: Machine) -> Verdict:
     if installed is None:
         lacks.append(f"it needs openvino {release_of(built)}, which is not installed")
     elif release_of(installed) != release_of(built):
-        # Another release can choose other types and other kernels than those that were verified.
+        # Another release may compute in other types and with other kernels than the verified ones.
         lacks.append(f"it was verified with openvino {release_of(built)}, and {installed} is installed")
     if (instructions := lacking_instructions(precision, machine)) is not None:
         lacks.append(f"it needs {instructions}")

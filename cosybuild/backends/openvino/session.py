@@ -1,4 +1,4 @@
-"""Sessions on a compiled IR, on the CPU."""
+"""Sessions on a compiled IR on the CPU, for verification and timing."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from cosybuild.lazy import require
 from cosybuild.system.heap import trim_heap
 
 _POLL_MS = 200
-"""The interval at which a waiting call looks for Ctrl-C, in milliseconds."""
+"""Interval in milliseconds at which a waiting call checks for Ctrl-C."""
 
 
 class OpenVinoSession:
     """A session on a compiled IR, for one caller at a time.
 
     Args:
-        openvino: the module.
+        openvino: the Python module.
         compiled: the compiled IR.
-        precision: the precision for which it was compiled, for reports.
+        precision: the precision for which the IR was compiled, for reports.
     """
 
     def __init__(self, openvino: Any, compiled: CompiledIr, precision: str) -> None:
@@ -37,7 +37,7 @@ class OpenVinoSession:
 
     @property
     def dtypes(self) -> dict[str, str]:
-        """The dtype of each input, named as in a specification."""
+        """The type of each input by name, as specifications name types."""
         ports = zip(self._compiled.inputs, self._compiled.model.inputs, strict=True)
         return {name: dtype_name(port.element_type) for name, port in ports}
 
@@ -46,12 +46,15 @@ class OpenVinoSession:
         return {name: self._request.get_tensor(name).data.copy() for name in self._compiled.outputs}
 
     def bound(self, inputs: Mapping[str, Array]) -> Callable[[], None]:
-        """Return a call on these inputs that copies none of them, for timing; it raises like `infer`."""
+        """Return a function that runs the IR on these inputs without copying them, for timing.
+
+        It raises like `infer`.
+        """
         tensors = self._tensors(inputs)
         return lambda: self._run(tensors)
 
     def _tensors(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
-        # An array that is not contiguous cannot be shared, and is copied once here.
+        # OpenVINO cannot share the memory of an array that is not contiguous, so such an array is copied once here.
         return {name: self._openvino.Tensor(_contiguous(array), shared_memory=True) for name, array in inputs.items()}
 
     def _run(self, tensors: Mapping[str, Any]) -> None:
@@ -74,11 +77,11 @@ def load(path: Path, precision: str, *, threads: int = 1) -> OpenVinoSession:
     Args:
         path: the .xml file.
         precision: `fp32`, `bf16` or `fp16`.
-        threads: CPU threads of one call; 0 leaves the number to OpenVINO.
+        threads: CPU threads of one run; 0 leaves the number to OpenVINO.
 
     Raises:
         MissingRequirement: OpenVINO is not installed.
-        OpenVinoError: it does not read or compile the IR.
+        OpenVinoError: OpenVINO cannot read or compile the IR.
     """
     openvino = require("openvino", "An OpenVINO IR")
     try:

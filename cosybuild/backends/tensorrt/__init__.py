@@ -1,1 +1,1 @@
-"""The backend of the TensorRT family: code that works with either module, `tensorrt` or `tensorrt_rtx`."""
+"""The backend of TensorRT and TensorRT-RTX: code that works with either module, `tensorrt` or `tensorrt_rtx`."""

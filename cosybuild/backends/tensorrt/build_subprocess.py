@@ -1,4 +1,4 @@
-"""The part of the engine step that runs in a subprocess: all calls to TensorRT or TensorRT-RTX, which can crash."""
+"""The build of an engine in a subprocess, because TensorRT and TensorRT-RTX can crash."""
 
 from __future__ import annotations
 
@@ -19,14 +19,18 @@ from cosybuild.system.environment import Environment
 
 @dataclass(frozen=True)
 class EngineTask:
-    """The task of the subprocess: one engine to build.
+    """The task of the subprocess: the engine to build.
 
     Attributes:
         target: the library that builds, and the compute capability.
-        graph, engine: path of the ONNX file to read, and of the engine to write.
+        graph: the ONNX file to read.
+        engine: the engine file to write.
+        settings: the settings of the group `trt`.
         precision: the precision to which the graph was lowered.
-        io: the type shared by all floating inputs and outputs.
-        timing: path of the timing cache; None for no cache.
+        io: the type that all floating-point inputs and outputs have.
+        profiles: the optimisation profiles; empty if all axes are fixed.
+        spec: the model's inputs and outputs.
+        timing: the file of the timing cache; None for no cache.
         environment: facts of this machine.
     """
 
@@ -43,10 +47,10 @@ class EngineTask:
 
 
 def build_in_subprocess(task: EngineTask, emit: Emit) -> Answer[dict[str, Any]]:
-    """Build the engine in a subprocess, inspect it, and return its report.
+    """Build an engine in a subprocess, inspect it there, and return its report.
 
     Raises:
-        EngineError: the library refuses the graph, the engine has other tensors than asked for, or the library crashed.
+        EngineError: the library refuses the graph or crashed, or the engine has other inputs or outputs than the model.
         KeyboardInterrupt: the user pressed Ctrl-C; the subprocess is stopped at once.
     """
     doing = "before the build began"

@@ -34,13 +34,14 @@ _HINTS = {
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """An engine file, with the facts known without opening it.
+    """An engine file, with facts that are known without loading it.
 
     Attributes:
         path: the file.
         facts: facts of the parsed network.
         log: the builder's log.
-        parse_seconds, build_seconds: wall time in seconds.
+        parse_seconds: wall time of parsing, in seconds.
+        build_seconds: wall time of building, in seconds.
     """
 
     path: Path
@@ -62,18 +63,19 @@ def build_engine(
     timing: TimingCache | None = None,
     emit: Emit = lambda kind, **facts: None,
 ) -> BuiltEngine:
-    """Build `engine` from `graph`.
+    """Build the engine file `engine` from the ONNX file `graph`.
 
     Args:
         library: the library that builds.
-        graph: an ONNX file; with strong typing its types are the engine's.
+        graph: the ONNX file. With strong typing, the engine has the types of the graph.
         engine: path of the engine file to write.
-        settings: the group `trt`.
-        precision: the precision to which the graph was lowered; it sets TF32, and FP16 or BF16 with weak typing.
-        sm: the compute capability to build for ahead of time; None builds for the GPU here.
-        profiles: shapes of every input, per optimisation profile; empty if all axes are fixed.
-        timing: the timing cache to read and to extend.
-        emit: function that receives the builder's progress.
+        settings: the settings of the group `trt`.
+        precision: the precision to which the graph was lowered. It sets the flag TF32, and FP16 or BF16 with weak
+            typing.
+        sm: the compute capability times ten to build for ahead of time; None builds for the GPU of this machine.
+        profiles: for each optimisation profile the shapes of all inputs; empty if all axes are fixed.
+        timing: the timing cache, which is read and extended; None for no cache.
+        emit: function that reports the builder's progress.
 
     Raises:
         ConfigurationError: this version of the library lacks a feature that a setting needs.
@@ -112,9 +114,10 @@ def build_engine(
 
 
 def _housekeeping(library: TensorRtLibrary) -> Callable[[], None]:
-    """Return the function to call during the build. It returns freed heap, such as copies of weights, to the system.
+    """Return the function that is called during the build to return freed heap, such as copies of weights, to the OS.
 
-    It does nothing if kernels are timed: the allocator waits while the heap is trimmed, which would disturb the timing.
+    If the builder times kernels, the function does nothing: trimming the heap blocks the allocator, which would disturb
+    the timing.
     """
     return trim_heap if library.ahead_of_time else lambda: None
 

@@ -1,4 +1,4 @@
-"""The builder configuration made from settings; a setting that would have no effect raises an error."""
+"""The builder configuration that the settings ask for. A setting that would have no effect raises an error."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class ShapeRange:
 
 
 ShapeProfile = Mapping[str, ShapeRange]
-"""Input name -> shapes, for every input of the model."""
+"""Input name -> shapes, for every input of the model. It describes one optimisation profile."""
 
 
 def shapes_from_profile(profile: Profile, spec: ModelSpec) -> ShapeProfile:
-    """Return the shape range of every input, resolved from the ranges of the profile's symbols."""
+    """Return the min, opt and max shape of every input, computed from the sizes of the profile's symbols."""
     corners = [{name: getattr(size, corner) for name, size in profile.items()} for corner in ("min", "opt", "max")]
     return {tensor.name: ShapeRange(*(tensor.resolve(sizes) for sizes in corners)) for tensor in spec.inputs}
 
@@ -44,19 +44,19 @@ def configure(
     sm: int | None,
     profiles: Sequence[ShapeProfile],
 ) -> Any:
-    """Return a builder configuration for `settings` and `precision`.
+    """Create the builder configuration for the settings and the precision.
 
     Args:
         library: the library that builds.
-        builder: its builder.
+        builder: the library's builder object.
         log: the log into which the builder's logger writes.
-        settings: the group `trt`.
+        settings: the settings of the group `trt`.
         precision: the precision to which the graph was lowered.
-        sm: the compute capability to build for ahead of time; None builds for the GPU here.
-        profiles: shapes of every input, per optimisation profile.
+        sm: the compute capability times ten to build for ahead of time; None builds for the GPU of this machine.
+        profiles: for each optimisation profile the shapes of all inputs.
 
     Raises:
-        ConfigurationError: this version lacks or refuses a requested setting.
+        ConfigurationError: this version lacks or refuses a setting.
         EngineError: the builder refuses an optimisation profile.
     """
     config = builder.create_builder_config()

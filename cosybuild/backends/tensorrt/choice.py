@@ -1,4 +1,4 @@
-"""The choice of library and GPU for each engine, made while planning from package metadata."""
+"""The choice of library and GPU for each engine. It is made during planning, without an import of the libraries."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from cosybuild.config.groups.trt import Refit, TrtBackend, TrtSettings
 from cosybuild.system.environment import Environment
 
 DEFAULT_SM = 89
-"""Compute capability of TensorRT-RTX engines if `trt.sm` names none and no GPU here is supported.
+"""Compute capability (times ten) of a TensorRT-RTX engine if `trt.sm` names none and this machine has no supported GPU.
 
-It is that of the L4, the L40S and the RTX 40 series, which serve most often.
+It is that of the L4, the L40S and the RTX 40 series, which are most common in serving.
 """
 
 
 @dataclass(frozen=True)
 class Target:
-    """The library and the GPU of one engine.
+    """The library and the GPU for which one engine is built.
 
     Attributes:
         library: `tensorrt` or `tensorrt_rtx`.
-        sm: compute capability times ten; None for a TensorRT engine if there is no GPU here to build for.
+        sm: compute capability times ten; None for a TensorRT engine on a machine without a GPU.
     """
 
     library: str
@@ -30,7 +30,7 @@ class Target:
 
 
 def choose_targets(settings: TrtSettings, precision: str, environment: Environment) -> tuple[Target, ...]:
-    """Return the engines that these settings select on this machine, one per compute capability.
+    """Return one target for each engine that these settings select on this machine.
 
     Raises:
         ConfigurationError: the settings need a feature that the chosen library lacks.
@@ -48,9 +48,12 @@ def choose_targets(settings: TrtSettings, precision: str, environment: Environme
 
 
 def choose_library(settings: TrtSettings, environment: Environment) -> str:
-    """Return the library of `trt.backend`. For `auto`, this is TensorRT if it can build here, else TensorRT-RTX.
+    """Return the library that `trt.backend` names.
 
-    TensorRT comes first because only its plans are drop-in. It is also returned if neither library can be used.
+    For `auto`, this is TensorRT if it can build here, else TensorRT-RTX.
+
+    TensorRT comes first because CosyVoice loads only its plans without a change. It is also returned if neither library
+    can build here.
     """
     if settings.backend is not TrtBackend.auto:
         return str(settings.backend.value)
@@ -60,7 +63,7 @@ def choose_library(settings: TrtSettings, environment: Environment) -> str:
 
 
 def missing_requirements(target: Target, settings: TrtSettings, environment: Environment) -> tuple[str, ...]:
-    """List the requirements of `target` that this machine lacks, one phrase each."""
+    """Return one phrase for each thing that this machine lacks to build for `target`."""
     lacks = []
     if target.library == TENSORRT:
         if not any(target.sm in (None, gpu.sm) for gpu in environment.gpus):
@@ -76,7 +79,7 @@ def missing_requirements(target: Target, settings: TrtSettings, environment: Env
 
 
 def plan_advice(library: str) -> str | None:
-    """Return a sentence that says how to build a TensorRT plan, for the summary; None if the engine is such a plan."""
+    """Return a sentence for the summary that says how to build a TensorRT plan; None if `library` is TensorRT."""
     if library == TENSORRT:
         return None
     return (

@@ -1,4 +1,4 @@
-"""Facts read from an opened engine, which needs a GPU on which the engine runs."""
+"""Facts that are read from a deserialised engine. This needs a GPU on which the engine runs."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class OpenedFacts:
-    """The facts from the engine inspector and the engine's attributes.
+    """Facts that a deserialised engine and its inspector report.
 
     Attributes:
         tensors: inputs and outputs in binding order.
         profiles: for each profile, input -> (min, opt, max) shapes.
-        activation_bytes: for each profile, the device memory that an execution context allocates.
-        layers: type -> number of layers whose first output has it; empty if the engine stores only layer names.
+        activation_bytes: for each profile, the device memory that an execution context allocates, in bytes.
+        layers: type -> number of layers whose first output has this type; empty if the engine stores only layer names.
     """
 
     tensors: tuple[TensorFact, ...]
@@ -42,10 +42,10 @@ class OpenedFacts:
 
 
 def deserialise(library: TensorRtLibrary, path: Path) -> Any:
-    """Deserialise an engine file and return the engine.
+    """Deserialise an engine file and return the engine object.
 
     Raises:
-        EngineError: the engine does not load here; the message has the library's reasons.
+        EngineError: the engine does not load on this machine; the message has the library's reasons.
     """
     log = BuilderLog()
     logger = logger_into(library.module, log)
@@ -61,10 +61,10 @@ def deserialise(library: TensorRtLibrary, path: Path) -> Any:
 
 
 def inspect_engine(library: TensorRtLibrary, path: Path) -> OpenedFacts:
-    """Open an engine and read its facts.
+    """Deserialise an engine file and read its facts.
 
     Raises:
-        EngineError: the engine does not load here.
+        EngineError: the engine does not load on this machine.
     """
     engine = deserialise(library, path)
     module = library.module
@@ -90,7 +90,7 @@ def inspect_engine(library: TensorRtLibrary, path: Path) -> OpenedFacts:
 
 
 def layer_types(told: Mapping[str, Any]) -> dict[str, int]:
-    """Return floating type -> number of layers, from the inspector's JSON; a layer counts by its first output."""
+    """Return type -> number of layers whose first output has this floating-point type, from the inspector's JSON."""
     return dict(Counter(_types(told.get("Layers", ()))))
 
 
@@ -104,7 +104,7 @@ def _types(layers: Any) -> Iterator[str]:
 
 
 def _context_bytes(engine: Any, profile: int) -> int:
-    # TensorRT 10.1 added the `_v2` method, and TensorRT 11 removed the first one.
+    # TensorRT 10.1 added the method with `_v2`, and TensorRT 11 removed the one without.
     for name in ("get_device_memory_size_for_profile_v2", "get_device_memory_size_for_profile"):
         if hasattr(engine, name):
             return int(getattr(engine, name)(profile))

@@ -1,4 +1,4 @@
-"""Execution of an engine on a GPU as in serving: tensor addresses are set by name, on one stream, without copies.
+"""Execution of an engine on a GPU as in serving: tensor addresses are set by name, and all work is on one stream.
 
 Torch is imported inside the functions that allocate device memory with it.
 """
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class EngineSession:
-    """A session on an engine, with an execution context of its own; for one call at a time.
+    """A session on an engine, with its own execution context, for one call at a time.
 
     Args:
         library: the library with which the engine was built.
         engine: a deserialised engine.
         profile: index of the optimisation profile to use.
-        in_place: output -> input whose memory it overwrites; both have the same shape and type.
+        in_place: output -> the input in whose memory it is written; both have the same shape and type.
     """
 
     def __init__(self, library: TensorRtLibrary, engine: Any, profile: int, in_place: Mapping[str, str]) -> None:
@@ -55,11 +55,11 @@ class EngineSession:
 
     @property
     def dtypes(self) -> dict[str, str]:
-        """The dtype of each input, named as in a specification."""
+        """The type of each input by name, as specifications name types."""
         return {name: str(self._dtype(name)).removeprefix("torch.") for name in self._inputs}
 
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the engine and return all outputs by name.
+        """Run the engine on arrays in host memory and return all outputs by name.
 
         Raises:
             EngineError: a shape is outside the profile, or the execution failed.
@@ -71,7 +71,9 @@ class EngineSession:
         return {name: array_from_tensor(tensor) for name, tensor in self.run(fed).items()}
 
     def run(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Run the engine on contiguous device tensors; with `in_place` the output overwrites one of them.
+        """Run the engine on contiguous tensors in device memory, and return all outputs by name.
+
+        With `in_place`, an output overwrites one of the inputs.
 
         Raises:
             EngineError: see `infer`.
@@ -116,9 +118,15 @@ class EngineSession:
 def load(
     library: TensorRtLibrary, path: Path, *, profile: int = 0, in_place: Mapping[str, str] | None = None
 ) -> EngineSession:
-    """Open a session on the engine in `path`, on torch's current CUDA device.
+    """Deserialise the engine in `path` and open a session on it, on torch's current CUDA device.
+
+    Args:
+        library: the library with which the engine was built.
+        path: the engine file.
+        profile: index of the optimisation profile to use.
+        in_place: output -> the input in whose memory it is written; None for no such output.
 
     Raises:
-        EngineError: the engine does not load here.
+        EngineError: the engine does not load on this machine.
     """
     return EngineSession(library, deserialise(library, path), profile, in_place or {})

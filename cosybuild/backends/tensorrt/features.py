@@ -1,4 +1,4 @@
-"""The features of each library of the TensorRT family. Settings that need a missing one are refused before a build."""
+"""The features that some versions of TensorRT and TensorRT-RTX lack, and the check that no setting needs such a one."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from cosybuild.config.groups.trt import HardwareCompatibility, Refit, TrtSetting
 from cosybuild.errors import ConfigurationError
 
 _LOSES_A_BIAS = ["11", "3", "0"]
-"""The version of TensorRT whose engines with BuilderFlag.REFIT may lack a bias; REFIT_IDENTICAL is not affected."""
+"""The version of TensorRT in which engines built with BuilderFlag.REFIT may lack a bias. REFIT_IDENTICAL is not
+affected.
+"""
 
 
 @dataclass(frozen=True)
 class Feature:
-    """A feature that not every library or version has.
+    """A feature that a setting needs and that not every library or version has.
 
     Attributes:
         setting: the setting as the user wrote it, e.g. `trt.typing=weak`.
-        libraries: the libraries that have it.
-        below: the first major version without it; None if all versions have it.
-        attribute: enumeration and member that a module with the feature has; None if no attribute shows it.
-        why: the replacement elsewhere, or the reason why it is missing.
-        hint: the next command.
+        libraries: the libraries that have the feature.
+        below: the first major version without the feature; None if all versions have it.
+        attribute: (enumeration, member) of the Python module that exists only if the module has the feature; None if
+            there is no such attribute.
+        why: the reason why the other libraries lack the feature, or what they have instead.
+        hint: the hint of the error.
     """
 
     setting: str
@@ -35,18 +38,21 @@ class Feature:
 
     @property
     def where(self) -> str:
-        """The libraries and versions that have the feature, for messages."""
+        """The libraries and versions that have the feature, in words."""
         if self.below is not None:
             return f"{library_title(self.libraries[0], str(self.below - 1))}.x"
         return " and ".join(library_title(name, None) for name in self.libraries)
 
     def offered_by(self, name: str, version: str | None) -> bool:
-        """Return True if that version of the library has the feature, as far as is known without importing it."""
+        """Return True if this version of the library has the feature, as far as is known without importing it.
+
+        `version` is None if the library is not installed.
+        """
         return name in self.libraries and (self.below is None or version is None or major(version) < self.below)
 
 
 def asked_features(settings: TrtSettings, precision: str) -> Iterator[Feature]:
-    """Yield the features that these settings need."""
+    """Yield the features that the settings need."""
     if settings.typing is Typing.weak:
         flag = "BF16" if precision == "bf16" else "FP16"
         yield Feature(
@@ -106,10 +112,11 @@ def asked_features(settings: TrtSettings, precision: str) -> Iterator[Feature]:
 
 
 def check_settings(settings: TrtSettings, precision: str, name: str, version: str | None) -> None:
-    """Refuse invalid settings, and settings that the library does not support, without importing it.
+    """Check the settings of the group `trt`, also for features that the library lacks. The library is not imported.
 
     Raises:
-        ConfigurationError: the message names the setting and, for a missing feature, the libraries that have it.
+        ConfigurationError: a setting is invalid or needs a missing feature; the message names the setting and, for a
+            missing feature, the libraries that have it.
     """
     if settings.typing is Typing.weak and precision not in ("fp32", "tf32", "fp16", "bf16"):
         raise ConfigurationError(
@@ -145,7 +152,7 @@ def check_settings(settings: TrtSettings, precision: str, name: str, version: st
 
 
 def check_module(settings: TrtSettings, precision: str, library: TensorRtLibrary) -> None:
-    """Repeat `check_settings`, and also check the attributes of the imported module.
+    """Do the checks of `check_settings`, and also check the attributes of the imported Python module.
 
     Raises:
         ConfigurationError: see `check_settings`.
@@ -164,10 +171,15 @@ def check_module(settings: TrtSettings, precision: str, library: TensorRtLibrary
 
 
 def check_sm(sm: int, known: tuple[int, ...], who: str) -> None:
-    """Refuse a compute capability that the library cannot build for ahead of time.
+    """Check that a library can build ahead of time for a compute capability.
+
+    Args:
+        sm: the compute capability times ten.
+        known: those for which the library can build.
+        who: the library's name, for the error.
 
     Raises:
-        ConfigurationError: the message names the supported compute capabilities.
+        ConfigurationError: the library cannot; the message names the compute capabilities for which it can.
     """
     if sm not in known:
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""Facts of a parsed network: its tensors, layers and arithmetic by type, and the size of its attention matrices."""
+"""Facts of a parsed network: inputs and outputs, layers and operations by type, and sizes of attention matrices."""
 
 from __future__ import annotations
 
@@ -20,7 +20,14 @@ _NO_ARITHMETIC = frozenset(["CONSTANT", "CAST", "SHAPE", "IDENTITY"])
 
 @dataclass(frozen=True)
 class TensorFact:
-    """An input or output as the engine binds it; `shape` has -1 for dynamic axes."""
+    """An input or output of a network or engine.
+
+    Attributes:
+        name: the tensor's name.
+        mode: `input` or `output`.
+        dtype: TensorRT's name of the type, e.g. `HALF`.
+        shape: size of each axis; -1 for a dynamic axis.
+    """
 
     name: str
     mode: str
@@ -30,7 +37,13 @@ class TensorFact:
 
 @dataclass(frozen=True)
 class Work:
-    """The matrix arithmetic of one layer; a multiplication with an addition counts as two operations."""
+    """The floating-point operations of one layer with matrix products or convolutions.
+
+    Attributes:
+        name: the layer's name.
+        dtype: TensorRT's name of the type in which it computes.
+        operations: number of operations; a multiplication and an addition count as two.
+    """
 
     name: str
     dtype: str
@@ -39,12 +52,12 @@ class Work:
 
 @dataclass(frozen=True)
 class AttentionSize:
-    """The attention matrices of one size, at the largest sizes of a profile.
+    """The attention matrices of one size, if the axes have the largest sizes of a profile.
 
     Attributes:
-        shape: shape of the scores, e.g. (2, 8, 3000, 3000).
-        bytes: size of one such matrix in the type in which it is computed.
-        count: number of layers that have one.
+        shape: shape of the attention scores, e.g. (2, 8, 3000, 3000).
+        bytes: size in bytes of one such matrix, in the type in which it is computed.
+        count: number of layers with such a matrix.
     """
 
     shape: tuple[int, ...]
@@ -54,14 +67,14 @@ class AttentionSize:
 
 @dataclass(frozen=True)
 class NetworkFacts:
-    """The facts of a parsed network; with strong typing the engine has the same types.
+    """Facts of a parsed network. With strong typing, the engine has the same types.
 
     Attributes:
         tensors: inputs and outputs in binding order.
         layers: type -> number of layers that compute in it, without constants, casts and shape arithmetic.
-        work: matrix products, convolutions and attention at the first profile's opt sizes.
+        work: matrix products, convolutions and attention, at the opt sizes of the first profile.
         attention: for each profile, the attention matrices at its max sizes.
-        largest_bytes: for each profile, the bytes of the largest tensor that is no attention matrix.
+        largest_bytes: for each profile, the size in bytes of the largest tensor that is no attention matrix.
     """
 
     tensors: tuple[TensorFact, ...]
@@ -72,14 +85,14 @@ class NetworkFacts:
 
     @property
     def operations(self) -> dict[str, int]:
-        """The operations of matrix arithmetic by type."""
+        """Type -> number of operations of all layers in `work` that compute in it."""
         total: Counter[str] = Counter()
         for each in self.work:
             total[each.dtype] += each.operations
         return dict(total)
 
     def share(self, dtype: str) -> float:
-        """Return the share of matrix arithmetic in `dtype`, 0 to 1; 0 if the network has no matrix arithmetic."""
+        """Return the share of the operations that are in `dtype`, 0 to 1; 0 if the network has no such operations."""
         operations = self.operations
         total = sum(operations.values())
         return operations.get(dtype, 0) / total if total else 0.0
@@ -89,9 +102,9 @@ def inspect_network(library: TensorRtLibrary, network: Any, opt: Shapes, maxima:
     """Return the facts of a parsed network.
 
     Args:
-        library: the library that parsed it.
-        network: the network.
-        opt: input shapes for which arithmetic is counted.
+        library: the library that parsed the network.
+        network: the library's network object.
+        opt: input shapes for which operations are counted.
         maxima: for each profile, the largest input shapes.
     """
     layers = [network.get_layer(index) for index in range(network.num_layers)]
@@ -127,7 +140,7 @@ def _work(library: TensorRtLibrary, layer: Any) -> Work | None:
     elif kind in ("CONVOLUTION", "DECONVOLUTION"):
         operations = _convolution_operations(library, layer, kind)
     elif kind == "ATTENTION_INPUT":
-        # softmax(q k^T) v is two matrix products: (B, H, Tq, Tk) elements times the channels of a head.
+        # softmax(q k^T) v is two matrix products. Each has (B, H, Tq, Tk) elements times the channels of a head.
         operations = 4 * _elements(layer.get_input(0)) * int(tuple(layer.get_input(1).shape)[-2])
     else:
         return None
@@ -158,7 +171,10 @@ def _convolution_operations(library: TensorRtLibrary, layer: Any, kind: str) -> 
 
 
 def _attention(layers: Sequence[Any]) -> tuple[AttentionSize, ...]:
-    """Return the attention matrices by size: inputs of softmax with three or more axes, and of attention layers."""
+    """Return the attention matrices, grouped by size.
+
+    They are the inputs of softmax layers with three or more axes, and the scores of attention layers.
+    """
     found: Counter[tuple[tuple[int, ...], int]] = Counter()
     for layer in layers:
         if layer.type.name == "SOFTMAX":
@@ -175,9 +191,9 @@ def _attention(layers: Sequence[Any]) -> tuple[AttentionSize, ...]:
 
 
 def _largest(layers: Sequence[Any], scores: set[tuple[int, ...]]) -> int:
-    """Return the size in bytes of the largest floating-point tensor, without attention scores and attention biases.
+    """Return the size in bytes of the largest floating-point tensor that is no attention score or attention bias.
 
-    A tensor counts as one of these if it has the last two sizes of attention scores.
+    A tensor counts as a score or bias if its last two axes have the sizes of attention scores.
     """
     square = {shape[-2:] for shape in scores}
     largest = 0

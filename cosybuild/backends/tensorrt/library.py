@@ -1,4 +1,4 @@
-"""The two libraries that build engines, TensorRT and TensorRT-RTX; attributes of the module show its features."""
+"""The two libraries that build engines, TensorRT and TensorRT-RTX, behind one class."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ TENSORRT = "tensorrt"
 RTX = "tensorrt_rtx"
 
 _TITLES = {TENSORRT: "TensorRT", RTX: "TensorRT-RTX"}
-# A wheel for one CUDA release has the release in its name; the wheel with the plain name requires one of those.
+# The distribution with the plain name requires a distribution for one CUDA release, which has the release in its name.
 _DISTRIBUTIONS = {
     TENSORRT: ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
     RTX: ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),
 }
 
 RTX_SMS = (75, 80, 86, 89, 120, 121)
-"""Compute capabilities for which TensorRT-RTX 1.7 builds ahead of time; a test compares them with the module's."""
+"""Compute capabilities (times ten) for which TensorRT-RTX 1.7 can build ahead of time. A test compares them with the
+module's.
+"""
 
 
 class Device(Protocol):
-    """The property of a GPU that decides which engines load."""
+    """A GPU, with the property that decides which engines it can load."""
 
     @property
     def sm(self) -> int:
@@ -31,24 +33,24 @@ class Device(Protocol):
 
 
 class Machine(Protocol):
-    """The machine on which an engine is to be loaded: `system.environment.Environment`, or a serving process."""
+    """The facts of a machine that a check needs: a `system.environment.Environment`, or those of a serving process."""
 
     def version(self, distribution: str) -> str | None:
         """Return the installed version of a Python distribution; None if it is not installed."""
 
     @property
     def gpus(self) -> Sequence[Device]:
-        """The devices on which an engine may be loaded."""
+        """The GPUs on which an engine may be loaded."""
 
 
 @dataclass(frozen=True)
 class TensorRtLibrary:
-    """An imported library of the TensorRT family.
+    """An imported library, TensorRT or TensorRT-RTX.
 
     Attributes:
         name: `tensorrt` or `tensorrt_rtx`.
-        module: the imported module; every call of the library goes through it.
-        version: e.g. `1.7.1.116`.
+        module: the imported Python module.
+        version: the library's version, e.g. `1.7.1.116`.
     """
 
     name: str
@@ -62,12 +64,12 @@ class TensorRtLibrary:
 
     @property
     def ahead_of_time(self) -> bool:
-        """True if the library builds for a given compute capability, False if for the GPU of this machine."""
+        """True if the library can build for any given compute capability; False if only for the GPU of this machine."""
         return hasattr(self.module, "ComputeCapability")
 
     @property
     def sms(self) -> tuple[int, ...]:
-        """The compute capabilities for which the library builds ahead of time; empty if it needs a GPU here."""
+        """The compute capabilities (times ten) for which the library can build ahead of time; empty if it cannot."""
         if not self.ahead_of_time:
             return ()
         names = self.module.ComputeCapability.__members__
@@ -83,7 +85,7 @@ class TensorRtLibrary:
 
 
 def import_library(name: str) -> TensorRtLibrary:
-    """Import a library of the family.
+    """Import TensorRT or TensorRT-RTX by the name of its Python module.
 
     Raises:
         MissingRequirement: the library is not installed or does not load.
@@ -98,7 +100,7 @@ def library_title(name: str, version: str | None) -> str:
 
 
 def installed_version(name: str, environment: Machine) -> str | None:
-    """Return a library's version from its distribution's metadata, without importing it; None if not installed."""
+    """Return the version of an installed library, from package metadata without importing it; None if not installed."""
     versions = (environment.version(distribution) for distribution in _DISTRIBUTIONS[name])
     return next((version for version in versions if version is not None), None)
 

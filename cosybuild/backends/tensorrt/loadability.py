@@ -1,4 +1,4 @@
-"""The check whether this machine can load an engine file, made without deserialising the file."""
+"""The check if this machine can load an engine file. It reads the file's header and manifest only."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from typing import Any
 from cosybuild.backends.tensorrt.library import RTX, TENSORRT, Machine, installed_version, library_title, major
 from cosybuild.manifest import damage, fitting_manifest, manifest_path
 
-# The first bytes of an engine file. They are undocumented, so unknown bytes alone are no reason to refuse a file.
+# The first bytes of an engine file. They are not documented, so a file is not refused for unknown first bytes alone.
 _MAGIC = {b"vtrt": RTX, b"ftrt": TENSORRT, b"ptrt": TENSORRT}
-# Position of the file's size and of the version in TensorRT-RTX 1.x files; found in such files, not documented.
+# Positions of the file's size and of the version in files of TensorRT-RTX 1.x. They were found in such files, and are
+# not documented.
 _RTX_SIZE, _RTX_VERSION = slice(16, 24), slice(24, 28)
 _HEADER_BYTES = 64
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of the check of one engine file.
+    """The result of checking one engine file.
 
     Attributes:
-        loads: True if the engine loads here, False if a reason excludes it, None if too little is known.
+        loads: True if the engine loads on this machine, False if it does not, None if too little is known.
         reasons: the reasons why it does not load, or the facts that are not known.
-        built_for: the machine that it was built for, e.g. `sm_89, TensorRT-RTX 1.7.1.116`; empty if unknown.
-        here: the same facts of this machine.
+        built_for: GPU and library for which it was built, e.g. `sm_89, TensorRT-RTX 1.7.1.116`; empty if not known.
+        here: GPUs and library of this machine.
     """
 
     loads: bool | None
@@ -46,7 +47,10 @@ def engine_library(path: Path) -> str | None:
 
 
 def check_plan(path: Path, environment: Machine) -> Verdict:
-    """Compare an engine file and its manifest with this machine; the engine is neither executed nor deserialised."""
+    """Check if this machine can load an engine file, from the file's bytes, its manifest and the machine.
+
+    The engine is not deserialised.
+    """
     if not path.is_file():
         return Verdict(False, (f"there is no file {path}",), "", _here(None, environment))
     size = path.stat().st_size
@@ -69,7 +73,7 @@ def check_plan(path: Path, environment: Machine) -> Verdict:
 
 
 def describe_target(built: Mapping[str, Any]) -> str:
-    """Return a manifest's `built_for` as text for messages."""
+    """Return the field `built_for` of a manifest as text, e.g. `sm_89, TensorRT 10.13.3`."""
     return f"sm_{built['sm']}, {library_title(built['flavour'], built['version'])}"
 
 
@@ -105,7 +109,7 @@ def _runs_on(built: Mapping[str, Any], sm: int) -> bool:
 
 
 def _without_manifest(path: Path, header: bytes, size: int, environment: Machine) -> Verdict:
-    """Judge an engine by its header alone. The header can show that the engine does not load, but not that it loads."""
+    """Check an engine file by its header alone. The header can show that it does not load, but never that it loads."""
     reasons = [f"there is no manifest {manifest_path(path).name}, so the GPU for which it was built is not known"]
     library = _MAGIC.get(header[:4])
     here = _here(library, environment)

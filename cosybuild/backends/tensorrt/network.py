@@ -1,4 +1,4 @@
-"""Parsing of an ONNX file into a network, with complete messages for parser errors."""
+"""Parsing of an ONNX file into a network of TensorRT, with complete messages for parser errors."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _DRIVER_NOISE = "[checkMacros.cpp::catchCudaError"
 
 
 def create_network(library: TensorRtLibrary, builder: Any, typing: Typing) -> Any:
-    """Create an empty network with the flags that this version has.
+    """Create an empty network, with those flags that this version of the library has.
 
-    TensorRT before 10 needs EXPLICIT_BATCH, TensorRT 10 ignores it, and later versions lack it. STRONGLY_TYPED has an
-    effect in TensorRT 10. Later versions lack the flag, and their networks are always strongly typed; those of
-    TensorRT-RTX are too, although it has the flag.
+    TensorRT before 10 needs EXPLICIT_BATCH, TensorRT 10 ignores it, and later versions do not have it. STRONGLY_TYPED
+    has an effect in TensorRT 10 only. Later versions of TensorRT do not have it, and their networks are always strongly
+    typed. TensorRT-RTX has it, but its networks are always strongly typed too.
     """
     flags = 0
     names = ["EXPLICIT_BATCH"] + (["STRONGLY_TYPED"] if typing is Typing.strong else [])
@@ -34,14 +34,14 @@ def create_network(library: TensorRtLibrary, builder: Any, typing: Typing) -> An
 
 
 def parse_into(library: TensorRtLibrary, network: Any, graph: Path, logger: Any, log: BuilderLog) -> Any:
-    """Parse `graph` into `network`.
+    """Parse the ONNX file `graph` into `network`.
 
     Returns:
-        The parser; it owns the weights and must be kept as long as the network.
+        The parser. It owns the weights, so it must be kept as long as the network.
 
     Raises:
-        EngineError: the parser failed, or the graph's external data must not be read. The message has a paragraph
-            per parser error: node, operator, reason, ONNX name, module path.
+        EngineError: the parser failed, or the graph's external data must not be read. The message has one paragraph for
+            each parser error: node, operator, reason, name in the ONNX file, module path.
     """
     if (fault := unsafe_data(graph)) is not None:
         raise EngineError(
@@ -65,12 +65,13 @@ def parse_into(library: TensorRtLibrary, network: Any, graph: Path, logger: Any,
 
 @contextmanager
 def rearrange_heads(graph: Path, scratch: Path) -> Iterator[Path]:
-    """Rewrite the graph so that q, k and v are split before the reshape to heads (see `onnxgraph.heads`).
+    """Rewrite a graph so that q, k and v are split before the reshape to heads (see `onnxgraph.heads`).
 
-    TensorRT and TensorRT-RTX handle a graph of this kind best.
+    TensorRT and TensorRT-RTX optimise such a graph best.
 
     Yields:
-        `graph` itself if there is nothing to rewrite, else a copy that is deleted when the block ends.
+        The path of a rewritten copy, which is deleted when the block ends; `graph` itself if nothing has to be
+            rewritten.
     """
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf has no type stubs here
 
@@ -93,10 +94,10 @@ def rearrange_heads(graph: Path, scratch: Path) -> Iterator[Path]:
 
 
 def _let_attention_decompose(library: TensorRtLibrary, network: Any) -> None:
-    """Let the builder decompose ONNX's operator Attention into matrix products and softmax if no kernel fits it.
+    """Allow the builder to replace ONNX's operator Attention by matrix products and softmax if it has no kernel for it.
 
-    Without this the builder refuses the whole network, e.g. in float32 on sm_89. TensorRT before 10.14 has no
-    attention layer; its parser decomposes the operator itself.
+    Otherwise the builder refuses the whole network, e.g. in float32 on sm_89. TensorRT before 10.14 has no attention
+    layer; its parser replaces the operator itself.
     """
     wanted = library.member("LayerType", "ATTENTION_INPUT")
     if wanted is None:
@@ -109,7 +110,7 @@ def _let_attention_decompose(library: TensorRtLibrary, network: Any) -> None:
 
 
 def describe_error(error: Any) -> str:
-    """Return the paragraph of one parser error."""
+    """Return the paragraph of an error message for one parser error."""
     from cosybuild.onnxgraph.clean import module_path  # imports onnx
 
     reason = "; ".join(line for line in _field(error, "desc").splitlines() if not line.startswith(_DRIVER_NOISE))
@@ -124,14 +125,17 @@ def describe_error(error: Any) -> str:
 
 
 def network_tensors(network: Any) -> list[Any]:
-    """Return the network's inputs, then its outputs: the order in which an engine binds them."""
+    """Return the network's inputs, followed by its outputs. An engine binds them in this order."""
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     return inputs + [network.get_output(index) for index in range(network.num_outputs)]
 
 
 @contextmanager
 def fix_input_shapes(network: Any, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[None]:
-    """Fix the inputs' shapes for the block, so that every tensor's shape can be read; restore them afterwards."""
+    """Set the inputs' shapes to fixed ones within a `with` block, and restore them afterwards.
+
+    Within the block, the shape of every tensor of the network can be read.
+    """
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     before = [tuple(tensor.shape) for tensor in inputs]
     for tensor in inputs:

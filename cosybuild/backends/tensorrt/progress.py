@@ -1,4 +1,4 @@
-"""Events for the builder's progress during a build."""
+"""Events that report the builder's progress during a build."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _POLL_SECONDS = 0.2
 
 
 class Progress:
-    """The builder's current phases, written by the library's threads and read by ours."""
+    """The builder's current phases.
+
+    The library's threads write them, and the thread that started the build reads them.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -25,7 +28,7 @@ class Progress:
             self._open[phase] = [0, steps]
 
     def step(self, phase: str, step: int) -> None:
-        """Record that step number `step`, counted from 0, is done."""
+        """Record that step number `step` of a phase, counted from 0, is done."""
         with self._lock:
             if phase in self._open:
                 self._open[phase][0] = step + 1
@@ -37,7 +40,7 @@ class Progress:
 
     @property
     def innermost(self) -> tuple[str, int, int] | None:
-        """The name, steps done and total steps of the phase that began last; None between phases."""
+        """(name, finished steps, total steps) of the phase that began last; None between phases."""
         with self._lock:
             if not self._open:
                 return None
@@ -47,7 +50,7 @@ class Progress:
 
 
 def monitor_into(module: Any, progress: Progress) -> Any | None:
-    """Return an IProgressMonitor of `module` that writes into `progress`; None if this version has none."""
+    """Return an IProgressMonitor of `module` that writes into `progress`; None if this version lacks that class."""
     if not hasattr(module, "IProgressMonitor"):
         return None
 
@@ -73,13 +76,14 @@ def run_watched(
 ) -> ResultT:
     """Run `work` in a new thread, and report its progress from the calling thread.
 
-    The library's callbacks cannot call `emit`, because `emit` may raise an exception, which cannot pass through them.
+    The library's callbacks cannot call `emit` themselves, because `emit` may raise an exception, which cannot pass
+    through native code.
 
     Args:
-        work: the function to run; an exception that it raises is raised here.
-        progress: the progress that the library's callbacks write.
+        work: the function to run; an exception that it raises is raised again in the calling thread.
+        progress: the progress, which the library's callbacks write.
         emit: function that reports events.
-        meanwhile: function that is called at each poll of the progress, five times a second.
+        meanwhile: function that the calling thread calls five times a second.
 
     Returns:
         The result of `work`.

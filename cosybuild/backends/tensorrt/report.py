@@ -1,4 +1,4 @@
-"""The report and the manifest of a built engine; the report names the source of each figure."""
+"""The report and the manifest of a built engine. The report names the source of each value."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _LISTED = 20
 def open_where_possible(
     library: TensorRtLibrary, path: Any, target: Target, environment: Environment
 ) -> OpenedFacts | None:
-    """Open and inspect the engine if this machine has a GPU on which it runs, else return None.
+    """Deserialise and inspect the engine if this machine has the GPU for which it was built; else return None.
 
     Raises:
-        EngineError: there is such a GPU, and the engine does not load.
+        EngineError: the machine has such a GPU, and the engine does not load.
     """
     if not any(target.sm in (None, gpu.sm) for gpu in environment.gpus):
         return None
@@ -38,7 +38,18 @@ def engine_report(
     precision: str,
     opened: OpenedFacts | None,
 ) -> dict[str, Any]:
-    """Return the report on a built engine as plain data; `unmet` and `unfused` have a sentence for each shortcoming."""
+    """Return the report on a built engine as plain data.
+
+    `unmet` and `unfused` hold a sentence for each way in which the engine does not meet the settings.
+
+    Args:
+        built: the engine file, with the facts of its build.
+        target: the library and the GPU for which it was built.
+        library: the library that built it.
+        settings: the settings of the group `trt`.
+        precision: the precision to which the graph was lowered.
+        opened: facts of the deserialised engine; None if it was not opened.
+    """
     log, facts = built.log, built.facts
     activation = opened.activation_bytes if opened else log.activation_bytes
     attention = judge_attention(facts, activation)
@@ -50,7 +61,7 @@ def engine_report(
     )
     unfused = unmet_fusion(attention, precision)
     total = sum(facts.operations.values())
-    # With weak typing the network's types are not those that the builder chose.
+    # With weak typing, the builder chooses types itself, so those of the network say nothing.
     shares = {dtype: round(n / total, 6) for dtype, n in facts.operations.items()} if total and in_graph else {}
     return {
         "built_for": f"sm_{target.sm}" if target.sm is not None else "the GPU here",
@@ -64,7 +75,7 @@ def engine_report(
         "size_bytes": _sourced(built.path.stat().st_size, _FILE),
         "activation_bytes": _sourced(list(activation), _ENGINE if opened else _LOG),
         "weights_bytes": _sourced(log.weights_bytes, _LOG),
-        # The builder reads the peak of the whole process since its start.
+        # The builder states the peak of the whole process since its start.
         "peak_host_bytes": _sourced(log.peak_host_bytes, "builder log, whole process"),
         "tensors": [
             {"name": t.name, "mode": t.mode, "dtype": t.dtype, "shape": list(t.shape)}
@@ -92,7 +103,14 @@ def engine_report(
 def engine_manifest(
     report: dict[str, Any], target: Target, environment: Environment, source: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the manifest of an engine, to which `write_manifest` adds the facts of the file."""
+    """Return the manifest of an engine. `write_manifest` adds the facts of the file to it.
+
+    Args:
+        report: the report of the engine.
+        target: the library and the GPU for which it was built.
+        environment: facts of this machine.
+        source: facts of the graph and the weights from which it was built, and the settings.
+    """
     gpu = next((gpu for gpu in environment.gpus if gpu.sm == target.sm), None)
     chosen = source["settings"]
     return {
@@ -117,7 +135,7 @@ def engine_manifest(
 
 
 def cuda_release(name: str) -> str | None:
-    """Return the CUDA release in the name of the installed distribution, e.g. `13`; None if no name contains one."""
+    """Return the CUDA release in the name of an installed distribution of the library, e.g. `13`; None without one."""
     stem = name.replace("_", "-")
     for release in ("13", "12"):
         try:

@@ -1,4 +1,4 @@
-"""The timing cache: measured kernel times, stored in one file per version, device and driver."""
+"""The timing cache: measured kernel times, stored in one file for each library version, device and driver."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ from cosybuild.system.local_lock import locked
 
 
 class TimingCache:
-    """A file of kernel times, read before a build and extended after it.
+    """A file of measured kernel times, which is read before a build and extended after it.
 
-    It is not part of any key: a fuller cache makes a build faster, and plans that differ only in the choice between
-    equally fast kernels are equally good (the engine stage is not deterministic).
+    The file is not part of any key. A fuller cache makes a build faster. It may change which of several equally fast
+    kernels the builder chooses, but such plans are equally good (the engine stage is not deterministic).
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read_into(self, config: Any) -> None:
-        """Pass the times in the file to the builder, which ignores those of another device or version."""
+        """Give the times in the file to the builder, which ignores times of another device or version."""
         config.set_timing_cache(self._known(config), False)
 
     def update_from(self, config: Any) -> None:
-        """Add the builder's times to the file; times that parallel builds wrote meanwhile are kept."""
+        """Add the times that the builder measured to the file. Times that parallel builds wrote meanwhile are kept."""
         cache = config.get_timing_cache()
         if cache is None:
             return
         make_directory(self.path.parent, durable=False)
         with locked(self.path.with_name(f"{self.path.name}.lock"), lambda owner: None, required=False):
-            # If both have a time for one kernel, TensorRT keeps that of `cache`. It takes none from another version.
+            # If both caches have a time for one kernel, TensorRT keeps that of `cache`. It accepts no times of another
+            # version.
             cache.combine(self._known(config), False)
             write_atomic(self.path, bytes(memoryview(cache.serialize())), durable=False)
 
@@ -41,6 +42,6 @@ class TimingCache:
 
 
 def timing_path(root: Path, library_title: str, gpu: Gpu, environment: Environment) -> Path:
-    """Return the file of this version, device and driver; times of another version, device or driver are not valid."""
+    """Return the file for one library version, device and driver. Times are valid only for the same three."""
     words = [library_title, f"sm{gpu.sm}", gpu.name, f"driver {environment.driver or 'unknown'}"]
     return root / "timing" / ("-".join(re.sub(r"[^A-Za-z0-9.]+", "_", word) for word in words) + ".cache")

@@ -1,4 +1,4 @@
-"""Checks of an engine against the request: its tensors, the type of its arithmetic, fused attention."""
+"""Checks of an engine: its inputs and outputs against the contract, its arithmetic type and fused attention."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from cosybuild.errors import EngineError
 from cosybuild.models.spec import ModelSpec
 
 _LOW = {"fp16": "HALF", "bf16": "BF16", "mixed": "HALF"}
-# Upper estimate of the tensors alive at once, as a multiple of the largest; 3.4 in a fused CosyVoice 2 engine.
+# Upper estimate of the memory of all tensors alive at the same time, as a multiple of the largest one. It is 3.4 in a
+# fused engine of CosyVoice 2.
 _TENSORS_ALIVE = 8
 
 FUSED, UNFUSED, UNDECIDED = "fused", "not fused", "too small to tell"
@@ -19,14 +20,20 @@ FUSED, UNFUSED, UNDECIDED = "fused", "not fused", "too small to tell"
 
 @dataclass(frozen=True)
 class AttentionVerdict:
-    """The verdict on attention matrices of one size: stored in the activation memory, or fused."""
+    """The decision if attention matrices of one size are fused.
+
+    Attributes:
+        size: the size of the matrices.
+        verdict: `FUSED`, `UNFUSED` or `UNDECIDED`.
+        activation_bytes: the engine's activation memory in bytes, in the same profile.
+    """
 
     size: AttentionSize
     verdict: str
     activation_bytes: int
 
     def as_plain(self) -> dict[str, str | int | list[int]]:
-        """Return the verdict as plain data for the report."""
+        """Return the decision as plain data for the report."""
         return {
             "shape": list(self.size.shape),
             "layers": self.size.count,
@@ -37,20 +44,20 @@ class AttentionVerdict:
 
 
 def is_low(precision: str) -> bool:
-    """Return True if the precision requests a type smaller than fp32 for most arithmetic."""
+    """Return True if the precision computes most operations in a type smaller than fp32."""
     return precision in _LOW
 
 
 def check_tensors(facts: NetworkFacts, spec: ModelSpec, dtype: str) -> None:
-    """Check the tensors against the contract: names, order, shapes, and one floating type for all.
+    """Check inputs and outputs against the contract: names, order, shapes, and one floating-point type for all.
 
     Args:
         facts: facts of the parsed network.
         spec: the model's specification.
-        dtype: the type that every floating tensor must have: `float32`, `float16` or `bfloat16`.
+        dtype: the type that every floating-point input and output must have: `float32`, `float16` or `bfloat16`.
 
     Raises:
-        EngineError: a tensor differs; the message names the first one, with the found and the expected value.
+        EngineError: an input or output differs; the message names the first one, with the found and the expected value.
     """
     expected = [
         TensorFact(
@@ -82,11 +89,15 @@ def check_tensors(facts: NetworkFacts, spec: ModelSpec, dtype: str) -> None:
 
 
 def judge_attention(facts: NetworkFacts, activation_bytes: Sequence[int]) -> tuple[AttentionVerdict, ...]:
-    """Compare the activation memory of each profile with the size of one unfused attention matrix.
+    """Decide from the activation memory of each profile if attention is fused.
 
-    Fused: the memory is smaller than one matrix, so no such matrix is stored. Not fused: the memory is at least one
-    matrix, and the matrix is larger than all other tensors alive at once. Undecided: the memory is
+    Fused: the memory is smaller than one attention matrix, so no such matrix is stored. Not fused: the memory is at
+    least one matrix, and the matrix is larger than all other tensors alive at the same time. Undecided: the memory is
     at least one matrix, but the matrix is not larger than those tensors.
+
+    Args:
+        facts: facts of the parsed network, with the sizes of attention matrices.
+        activation_bytes: activation memory of each profile, in bytes.
     """
     verdicts = []
     for sizes, largest, activation in zip(facts.attention, facts.largest_bytes, activation_bytes, strict=False):
@@ -102,7 +113,10 @@ def judge_attention(facts: NetworkFacts, activation_bytes: Sequence[int]) -> tup
 
 
 def unmet_precision(facts: NetworkFacts, precision: str, max_fp32_share: float) -> str | None:
-    """Return a sentence if a smaller precision was requested and fp32 has more than the allowed share, else None."""
+    """Return a sentence if too many operations are in fp32 for the requested precision; else None.
+
+    `max_fp32_share` is the allowed share, 0 to 1.
+    """
     share = facts.share("FLOAT")
     if not is_low(precision) or share <= max_fp32_share:
         return None
@@ -114,7 +128,7 @@ def unmet_precision(facts: NetworkFacts, precision: str, max_fp32_share: float) 
 
 
 def unmet_fusion(verdicts: Sequence[AttentionVerdict], precision: str) -> str | None:
-    """Return a sentence if a smaller precision was requested and attention is not fused, else None."""
+    """Return a sentence if a precision smaller than fp32 was requested and attention is not fused; else None."""
     unfused = [each for each in verdicts if each.verdict == UNFUSED]
     if not is_low(precision) or not unfused:
         return None
