@@ -1,1 +1,4 @@
-"""The stages of the pipeline, one in each file, and their order; code that several stages use is in other packages."""
+"""The stages of the pipeline, one in each file, and their order.
+
+Code that several stages share is in other packages.
+"""

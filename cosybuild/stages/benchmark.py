@@ -1,4 +1,7 @@
-"""The stage that times artifacts against PyTorch and each other. It imports torch and runtimes only when it runs."""
+"""The stage that measures the speed of artifacts and of PyTorch.
+
+Torch and the runtimes are imported only when it runs.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +35,12 @@ Sizes = Mapping[str, int]
 
 @dataclass(frozen=True)
 class BenchmarkStage(Stage[Request]):
-    """The stage that makes `benchmark`: all samples, with the figures and verdicts computed from them.
+    """The stage that times all runners in the same rounds. It fills the slot `benchmark` with samples and comparisons.
 
     Attributes:
         engines: slots of the engines and the IR that this build makes on this machine.
-        unbuilt: label and reason of each of them that cannot be built on this machine, for the record.
+        unbuilt: (label, reason) of each engine or IR that cannot be built on this machine; they are listed in the
+            record.
     """
 
     engines: tuple[str, ...] = ()
@@ -83,7 +87,13 @@ class BenchmarkStage(Stage[Request]):
 
 
 def expand_benchmark_stages(request: Request) -> tuple[BenchmarkStage, ...]:
-    """Return the step, or none if benchmark=none; engines that cannot be built here are listed, not timed."""
+    """Return the benchmark step; none if benchmark=none.
+
+    Engines and the IR that cannot be built on this machine are listed with a reason and not timed.
+
+    Raises:
+        ConfigurationError: the settings ask for batches of a fixed batch axis, or for torch.compile of an ONNX file.
+    """
     if request.settings.benchmark is None:
         return ()
     _check(request.settings.benchmark, request.subject)
@@ -121,16 +131,17 @@ def _check(benchmark: BenchmarkSettings, subject: Subject) -> None:
 
 
 def benchmark_settings(request: Request) -> BenchmarkSettings:
-    """Return the settings of the group `benchmark`; a build with this step always has them."""
+    """Return the settings of the group `benchmark`. A build with a benchmark step always has them."""
     assert request.settings.benchmark is not None
     return request.settings.benchmark
 
 
 def sizes_of(request: Request, benchmark: BenchmarkSettings) -> tuple[dict[str, int], ...]:
-    """Return the sizes to time: every length at the first batch size, then the other batch sizes at the opt length.
+    """Return the sizes at which the runners are timed.
 
-    The first batch size is the profile's minimum unless `benchmark.batches` is set. With real inputs, their sizes are
-    timed.
+    They are every length at the first batch size, and every other batch size at the profile's opt length. If
+    `benchmark.batches` is empty, the only batch size is the profile's minimum. With real inputs, the sizes are those of
+    the inputs.
     """
     if request.given:
         return _unique([dict(batch.sizes) for batch in request.given])
@@ -158,7 +169,7 @@ def _unique(shapes: Sequence[dict[str, int]]) -> tuple[dict[str, int], ...]:
 def _timed(
     runners: Sequence[TimedCall], request: Request, sizes: Sizes, benchmark: BenchmarkSettings, emit: Emit
 ) -> dict[str, Any]:
-    """Time all runners at one size and return results, refusals and verdicts on each pair."""
+    """Time all runners at one size, and return the results, the refusals and the comparison of each pair."""
     subject = request.subject
     where = " ".join(f"{symbol}={size}" for symbol, size in sizes.items()) or "fixed sizes"
     calls: dict[str, Call] = {}
@@ -176,7 +187,7 @@ def _timed(
         except CannotRun as error:
             refused.append({"name": one.name, "reason": str(error)})
             continue
-        # The peak of host memory does not include GPU memory.
+        # The peak of host memory does not include GPU memory, so it is recorded for CPU runners only.
         peak_bytes = peak.peak_bytes if "cpu" in one.device.lower() else None
         alone[one.name] = {"first_seconds": first, "peak_bytes": peak_bytes}
         calls[one.name] = call
@@ -190,7 +201,7 @@ def _timed(
 
 def _budget(benchmark: BenchmarkSettings, runners: int) -> Budget:
     shared = {name: getattr(benchmark, name) for name in _OF_THE_BUDGET}
-    # With fewer rounds no verdict on a pair can reach the confidence.
+    # With fewer rounds, no comparison of a pair can reach the confidence.
     pairs = runners * (runners - 1) // 2
     fewest = max(benchmark.min_rounds, rounds_needed(family_confidence(benchmark.confidence, pairs)))
     return replace(Budget(**shared), min_rounds=min(fewest, benchmark.max_rounds))
@@ -240,10 +251,11 @@ def _figures(
 
 
 def _rates(seconds: float, subject: Subject, sizes: Sizes) -> dict[str, float | None]:
-    """Return throughput and the solver's real-time factor; both are None if the model has no frames.
+    """Return the throughput and the real-time factor of the solver. Both are None if the model has no axis of frames.
 
-    A call computes batch x T frames of velocity; two rows are one utterance if the batch holds guidance pairs.
-    real_time_factor is the time of all solver steps divided by the duration of the audio; below 1 is real time.
+    One call computes the velocity of batch x T frames. If the batch holds guidance pairs, two rows are one utterance.
+    The real-time factor is the time of all solver steps divided by the duration of the audio; below 1, the solver is
+    faster than real time.
     """
     frames = sizes.get(FRAMES)
     if frames is None:

@@ -1,4 +1,4 @@
-"""The stage that builds one engine for one compute capability. It imports the TensorRT family only when it runs."""
+"""The stage that builds one engine for one compute capability. TensorRT is imported only when it runs."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from cosybuild.request import Request
 from cosybuild.store.result import StageResult
 from cosybuild.system.environment import Environment
 
-# Fields of the group that are not settings of this stage: `backend` and `sm` are in the target, and the others do not
-# change the engine.
+# Fields of the group `trt` that this stage leaves out of the key: `backend` and `sm` are in the target, and the others
+# do not change the engine.
 _NOT_OF_THE_ENGINE = frozenset(["precision", "optional", "backend", "sm", "timing_cache"])
 
 
 @dataclass(frozen=True)
 class EngineStage(Stage[Request]):
-    """The stage that makes an engine and its manifest, in a slot such as `engine_sm89`.
+    """The stage that builds an engine. It fills a slot such as `engine_sm89` with the engine and its manifest.
 
     Attributes:
-        target: the library that builds, and the compute capability. Each capability has a step of its own, so that
-            a changed `trt.sm` builds only the new engines.
+        target: the library that builds, and the compute capability. Each capability has a step of its own, so that a
+            changed `trt.sm` builds only the new engines.
     """
 
     target: Target
@@ -73,7 +73,7 @@ class EngineStage(Stage[Request]):
         version = installed_version(self.target.library, environment) or "absent"
         if self.target.library == RTX:
             return {RTX: version}
-        # TensorRT chooses kernels by timing them on this device with this driver.
+        # TensorRT chooses kernels by measuring their time on this GPU with this driver.
         gpu = next((gpu.name for gpu in environment.gpus if gpu.sm == self.target.sm), "absent")
         return {TENSORRT: version, "gpu": gpu, "driver": environment.driver or "absent"}
 
@@ -104,7 +104,7 @@ class EngineStage(Stage[Request]):
         answer = build_in_subprocess(task, context.emit)
         report = answer.value
         report["profiles"] = [_described_profile(profile, spec.frames_per_second) for profile in profiles]
-        # Facts that are equal in two builds of one key. Their bytes can differ: kernels are chosen by timing.
+        # Facts that two builds of one key have in common. Their bytes may differ, because kernels are chosen by timing.
         common = (
             "flavour",
             "builder",
@@ -136,6 +136,8 @@ class EngineStage(Stage[Request]):
 def expand_engine_stages(request: Request) -> tuple[EngineStage, ...]:
     """Return one step for each compute capability that the settings select on this machine; none if trt=none.
 
+    With `trt.optional`, steps that this machine cannot run are left out.
+
     Raises:
         ConfigurationError: the settings need a feature that the chosen library lacks.
     """
@@ -150,20 +152,23 @@ def expand_engine_stages(request: Request) -> tuple[EngineStage, ...]:
 
 
 def engine_settings(request: Request) -> TrtSettings:
-    """Return the settings of the group `trt`; a build with an engine step always has them."""
+    """Return the settings of the group `trt`. A build with an engine step always has them."""
     assert request.settings.trt is not None
     return request.settings.trt
 
 
 def engine_name(request: Request, target: Target) -> str:
-    """Return the file name: for a TensorRT plan the name that CosyVoice's runtime loads, for RTX another name."""
+    """Return the file name of an engine.
+
+    A TensorRT plan gets the name under which CosyVoice's runtime looks for it; a TensorRT-RTX engine gets another name.
+    """
     suffix = ".mygpu.plan" if target.library == TENSORRT else f".sm{target.sm}.rtx.engine"
     precision = request.settings.precision.target.value
     return artifact_name(request.subject, precision, suffix, request.settings.export.dynamic_batch)
 
 
 def io_dtype(request: Request) -> str:
-    """Return the type shared by all floating inputs and outputs."""
+    """Return the type of all floating-point inputs and outputs of the lowered graph."""
     return interface_dtype(request.settings.precision, request.subject.spec)
 
 
@@ -174,7 +179,7 @@ def _plain(trt: TrtSettings) -> Iterator[tuple[str, Any]]:
 
 
 def _described_profile(profile: Profile, frames_per_second: float | None) -> dict[str, list[int] | list[float]]:
-    """Return the profile's sizes, and for `seq_len` also the seconds of audio."""
+    """Return the sizes of a profile as plain data, and for the axis `seq_len` also the seconds of audio."""
     plain: dict[str, list[int] | list[float]] = {**listed_sizes(profile)}
     if frames_per_second is not None and "seq_len" in profile:
         plain["seconds"] = [round(frames / frames_per_second, 2) for frames in plain["seq_len"]]
@@ -182,10 +187,10 @@ def _described_profile(profile: Profile, frames_per_second: float | None) -> dic
 
 
 def _timing(request: Request, target: Target, environment: Environment) -> Path | None:
-    """Return the file of the timing cache, or None if the build uses none.
+    """Return the file of the timing cache; None if the build uses none.
 
     No cache is used with TensorRT-RTX (it does not time kernels), with `trt.timing_cache=false`, without a store, or if
-    no GPU here has the target's compute capability.
+    no GPU of this machine has the target's compute capability.
     """
     from cosybuild.backends.tensorrt.library import library_title
     from cosybuild.backends.tensorrt.timing_cache import timing_path

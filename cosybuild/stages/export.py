@@ -1,4 +1,7 @@
-"""The export from PyTorch to a checked, reproducible ONNX file. It imports torch and onnx only when it runs."""
+"""The stage that exports PyTorch to a checked, reproducible ONNX file.
+
+Torch and onnx are imported only when it runs.
+"""
 
 from __future__ import annotations
 
@@ -24,17 +27,17 @@ from cosybuild.store.result import StageResult
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-# The wrapper's attribute that holds the estimator; it is removed from the names in the graph.
+# The attribute of the wrapper module that holds the estimator. The attribute's name is removed from names in the graph.
 _WRAPPER = "estimator"
 
 
 @dataclass(frozen=True)
 class ExportStage(Stage[Request]):
-    """The stage that exports the model as the slot `graph`.
+    """The stage that exports the model to ONNX. It fills the slot `graph`.
 
     Attributes:
-        exporter: the exporter in the request's settings.
-        falls_back: True if the dynamo exporter writes a graph that the torchscript exporter cannot write.
+        exporter: the exporter that the settings name.
+        falls_back: True if the dynamo exporter is tried when the torchscript exporter fails.
     """
 
     exporter: Exporter = Exporter.torchscript
@@ -48,7 +51,7 @@ class ExportStage(Stage[Request]):
 
     @property
     def packages(self) -> tuple[str, ...]:
-        # The dynamo exporter computes sizes with sympy, and makes and folds the graph with onnx-ir and numpy.
+        # The dynamo exporter computes sizes with sympy, and writes and folds the graph with onnx-ir and numpy.
         own = ("onnx-ir", "sympy", "numpy", "protobuf") if self.exporter is Exporter.dynamo or self.falls_back else ()
         return ("torch", "onnx", "onnxscript", *own)
 
@@ -99,18 +102,21 @@ class ExportStage(Stage[Request]):
 
 
 def sizes_of_example(request: Request) -> dict[str, int]:
-    """Return the sizes of the example that is traced."""
+    """Return the sizes of the example input with which the model is exported."""
     return example_sizes(request.subject.spec, request.settings.export.example_sizes, request.profiles)
 
 
 def _moved_sizes(request: Request) -> dict[str, int]:
-    """Return the sizes of the example that differ from the usual ones because of the profiles, for the key."""
+    """Return those sizes of the example input that differ from the usual ones because of the profiles, for the key."""
     usual = example_sizes(request.subject.spec, request.settings.export.example_sizes, ())
     return {symbol: size for symbol, size in sizes_of_example(request).items() if size != usual[symbol]}
 
 
 def subject_settings(subject: Subject) -> dict[str, Any]:
-    """Return the settings of the model that determine the computed function, apart from the weights' content."""
+    """Return the settings of the model that determine what it computes, for keys.
+
+    The weights' content is not included.
+    """
     return {
         "family": subject.family.value,
         "hyperparameters": dict(subject.hyperparameters),
@@ -124,7 +130,7 @@ def subject_settings(subject: Subject) -> dict[str, Any]:
 
 
 def _identity(subject: Subject, module: Mapping[str, str]) -> dict[str, str]:
-    """Return the model's family, part and attention variant, and the digest of the module's state, for the metadata.
+    """Return the metadata of the graph: the model's family, part and attention variant, and the digest of its state.
 
     The digest of the weights file is not used, because a checkpoint that was only saved again must give the same graph.
     """
@@ -134,7 +140,10 @@ def _identity(subject: Subject, module: Mapping[str, str]) -> dict[str, str]:
 
 
 def graph_name(request: Request) -> str:
-    """Return the file name of the float32 graph: the name that runtimes expect; for an existing graph, its stem."""
+    """Return the file name of the float32 graph.
+
+    It is the name that runtimes expect, or the model's name for a user's ONNX file.
+    """
     if request.subject.graph is not None:
         return f"{request.subject.stem}.onnx"
     return artifact_name(request.subject, "fp32", ".onnx", request.settings.export.dynamic_batch)
@@ -142,7 +151,15 @@ def graph_name(request: Request) -> str:
 
 @dataclass(frozen=True)
 class _Exported:
-    """The exporter's graph and warnings, notes, the facts of the module's state, and the exporter."""
+    """The result of an export.
+
+    Attributes:
+        model: the ONNX graph.
+        warnings: the exporter's warnings.
+        notes: notes on the weights and on the choice of the exporter.
+        module: facts of the state of the exported module.
+        exporter: the exporter that wrote the graph.
+    """
 
     model: ModelProto
     warnings: list[str]
@@ -152,14 +169,17 @@ class _Exported:
 
 
 def falls_back(request: Request) -> bool:
-    """Return True if another exporter is tried where the torchscript exporter fails: for modules of users."""
+    """Return True if the dynamo exporter is tried when the torchscript exporter fails.
+
+    This holds for users' modules.
+    """
     export = request.settings.export
     of_user = request.subject.family is Family.module
     return of_user and export.exporter is Exporter.torchscript and export.opset >= OLDEST_OF_DYNAMO
 
 
 def _exported(context: RunContext, weights: Path | None, fall_back: bool) -> _Exported:
-    """Make the module and export it; the module, as large as its graph, is freed on return."""
+    """Load the module and export it. The module, which is as large as its graph, is freed on return."""
     from cosybuild.models.cosyvoice.estimator.operators import one_attention_operator
     from cosybuild.models.load import load_module, prepare_for_export
 

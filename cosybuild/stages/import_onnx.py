@@ -1,4 +1,4 @@
-"""The import of an existing ONNX file into the pipeline: it is checked and copied unchanged, under another name."""
+"""The stage that takes a user's ONNX file into the pipeline: it checks the file and copies it under another name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class ImportOnnxStage(Stage[Request]):
-    """The stage in place of the export for an existing graph: it checks `graph` and copies it unchanged."""
+    """The stage that replaces the export if the model is an ONNX file.
+
+    It checks the file, and fills `graph` with a copy.
+    """
 
     name = "adopt"
     does = "checks the given ONNX file"
@@ -30,7 +33,7 @@ class ImportOnnxStage(Stage[Request]):
     packages = ("onnx",)
 
     def settings(self, request: Request) -> Mapping[str, Any]:
-        # The file name is a part of the key, because the graph is delivered under that name.
+        # The artifact is delivered under this file name, so the name is in the key.
         return {"spec": request.subject.spec.facts(), "file": graph_name(request)}
 
     def run(self, context: RunContext) -> StageResult:
@@ -54,10 +57,13 @@ class ImportOnnxStage(Stage[Request]):
 
 
 def copied_graph(graph: Artifact, workdir: Path, name: str) -> list[Path]:
-    """Copy a graph under another name; its data files keep the names by which it refers to them.
+    """Copy a graph under another name. Its files of external data keep the names by which the graph refers to them.
+
+    Returns:
+        The copied files, the graph first.
 
     Raises:
-        ConfigurationError: a data file has the graph's new name.
+        ConfigurationError: a file of external data has the graph's new name.
     """
     beside = [file.name for file in graph.files[1:]]
     if name in beside:

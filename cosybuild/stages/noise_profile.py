@@ -1,4 +1,4 @@
-"""The stage that measures the error of each node of the lowered graph.
+"""The stage that measures the error that each node of the lowered graph adds.
 
 It imports onnx and ONNX Runtime only when it runs.
 """
@@ -18,13 +18,15 @@ from cosybuild.verification.lowered import to_float32, typed_inputs
 from cosybuild.verification.scope import lowered_cases_of
 
 LONGEST = 128
-"""Largest number of frames: every tensor of the graph is an output here, and the errors hardly depend on the length."""
+"""Largest number of frames of the measured case. Every tensor of the graph is an output of this run, which takes much
+memory, and the errors hardly depend on the length.
+"""
 
 
 class ProfileStage(Stage[Request]):
-    """The stage that makes `lowered_profile`, the error of every node.
+    """The stage that measures the noise of every node. It fills the slot `lowered_profile`.
 
-    It runs before `verify lowered`, so that a graph that fails there has a profile, too.
+    It runs before `verify lowered`, so that a graph that fails there has a noise profile too.
     """
 
     name = "profile"
@@ -67,7 +69,7 @@ class ProfileStage(Stage[Request]):
 
 
 def _case(request: Request) -> Case:
-    """Return the largest case of `verify lowered` of at most `LONGEST` frames, or the smallest if all are longer."""
+    """Return the largest case of `verify lowered` with at most `LONGEST` frames; else the smallest case."""
     several = lowered_cases_of(request)
     short = [case for case in several if max(case.draw.sizes.values(), default=0) <= LONGEST]
     return short[-1] if short else several[0]

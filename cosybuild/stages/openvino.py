@@ -1,4 +1,4 @@
-"""The stage that makes an OpenVINO IR of the float32 graph. It imports OpenVINO only when it runs."""
+"""The stage that converts the float32 graph to an OpenVINO IR. OpenVINO is imported only when it runs."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from cosybuild.request import Request
 from cosybuild.store.result import StageResult
 from cosybuild.system.environment import Environment
 
-# Fields of the group that do not change the IR: the gate of its verification.
+# Fields of the group `ov` that do not change the IR. `snr_db` belongs to the gate of its verification.
 _NOT_OF_THE_IR = frozenset(["snr_db"])
 _DESCRIBED = ("version", "device", "precision", "weights", "kept_operators", "executed")
-"""The facts of the report that the manifest states."""
+"""The fields of the report that the manifest states too."""
 
 
 class OpenVinoStage(Stage[Request]):
-    """The stage that makes `openvino`: the IR, its weights and its manifest.
+    """The stage that makes an OpenVINO IR. It fills the slot `openvino` with the IR, its weights and its manifest.
 
-    An IR is compiled when it is loaded. The stage compiles it too, because only a compiled model shows in which types
-    it computes; these depend on the processor.
+    A runtime compiles an IR when it loads it. The stage compiles it too, because only a compiled model shows in which
+    types it computes. These types depend on the processor.
     """
 
     name = "openvino"
@@ -99,12 +99,12 @@ class OpenVinoStage(Stage[Request]):
 
 
 def expand_openvino_stages(request: Request) -> tuple[OpenVinoStage, ...]:
-    """Return the step, or none if ov=none."""
+    """Return the step that makes the IR; none if ov=none."""
     return (OpenVinoStage(),) if request.settings.ov is not None else ()
 
 
 def ov_settings(request: Request) -> OvSettings:
-    """Return the settings of the group `ov`; a build with this step always has them."""
+    """Return the settings of the group `ov`. A build with this step always has them."""
     assert request.settings.ov is not None
     return request.settings.ov
 
@@ -117,6 +117,6 @@ def ir_name(request: Request) -> str:
 
 
 def openvino_environment(environment: Environment) -> Mapping[str, str]:
-    """Return the facts of the machine that determine the types and kernels of a compiled model."""
+    """Return the facts of the machine on which the types and kernels of a compiled IR depend, for keys."""
     version = environment.version(OPENVINO) or "absent"
     return {OPENVINO: version, "instructions": instruction_sets(environment)}

@@ -1,6 +1,6 @@
-"""The order of the pipeline: the functions that make the steps of a request, first to last.
+"""The order of the pipeline: functions that return the steps of a request, in the order in which they run.
 
-Stages that few builds have are imported only for those builds, because every command pays for the imports of a plan.
+Stages that few builds have are imported only for those builds, because every command has to import what a plan needs.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _benchmark(request: Request) -> Steps:
 
 
 def _repeat(request: Request) -> Steps:
-    """Return the step that repeats the build, without engines that cannot be built on this machine."""
+    """Return the step that repeats the build. It leaves out engines and IRs that cannot be built on this machine."""
     verify = request.settings.verify
     if verify is None or verify.repeat == 0:
         return ()
@@ -97,7 +97,7 @@ def _repeat(request: Request) -> Steps:
 
 
 def _built_ir(request: Request) -> Steps:
-    """Return the step that makes the IR, if this machine can make it."""
+    """Return the step that makes the IR; none if ov=none or if this machine cannot make it."""
     if request.settings.ov is None:
         return ()
     from cosybuild.stages.openvino import expand_openvino_stages
@@ -120,7 +120,9 @@ STAGES: tuple[Callable[[Request], Steps], ...] = (
     _benchmark,
     _repeat,
 )
-"""Functions from a request to its steps: none where the stage is switched off, several where it fans out."""
+"""Functions that take a request and return its steps: none if the stage is switched off, several if it builds several
+artifacts.
+"""
 
 
 def _verify_voice(request: Request) -> Steps:
@@ -130,12 +132,13 @@ def _verify_voice(request: Request) -> Steps:
 
 
 JOINT: tuple[Callable[[Request], Steps], ...] = (_verify_voice,)
-"""Functions from the request of a joint build to the steps that come after all parts. They see a slot of a part as
-`part.slot`."""
+"""Functions that take the request of a joint build and return the steps that run after those of all parts. These steps
+see a slot of a part as `part.slot`.
+"""
 
 
 def stages_for(request: Request) -> Steps:
-    """Return the steps of one build, in the order in which they run: part by part, if it has parts."""
+    """Return the steps of one build in the order in which they run. A joint build runs the steps part after part."""
     if not request.parts:
         return tuple(step for steps in STAGES for step in steps(request))
     of_parts = [PartStage(part, step, one) for part, one in request.parts.items() for step in stages_for(one)]

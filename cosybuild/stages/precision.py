@@ -1,4 +1,4 @@
-"""The stage that lowers the precision of the float32 graph. It imports onnx and ONNX Runtime only when it runs."""
+"""The stage that lowers the precision of the float32 graph. Onnx and ONNX Runtime are imported only when it runs."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ if TYPE_CHECKING:
     from cosybuild.numerics.inputs import Array
 
 LOWERED = (Target.fp16, Target.bf16, Target.mixed)
-"""Targets that change the graph. tf32 does not: it is a flag of the engine's builder for a float32 graph."""
+"""Targets that change the graph. tf32 does not: it is a flag of the engine's builder, which reads a float32 graph."""
 
 
 class PrecisionStage(Stage[Request]):
-    """The stage that makes `lowered`, the graph in the target precision.
+    """The stage that lowers the graph to the target precision. It fills the slot `lowered`.
 
-    With `precision.method=search` it also makes `precision`: the decisions as an option file that a team can commit.
-    Calibration files are the source `calibration`: their content is part of the key, their path is not.
+    With `precision.method=search` it also fills the slot `precision`, with the decisions as an option file that a team
+    can commit. Calibration files are the source `calibration`: their content is in the key, their path is not.
 
     Args:
-        method: the method that selects the nodes to lower; ModelOpt's version is in the key of its own method only.
+        method: the method that decides which nodes are lowered. The version of ModelOpt is in the key only if the
+            method uses ModelOpt.
     """
 
     name = "precision"
@@ -77,7 +78,7 @@ class PrecisionStage(Stage[Request]):
         if self._method is Method.search:
             from cosybuild.verification.lowered import settings as lowered_settings
 
-            # The search depends on the gates and the inputs of `verify lowered` too.
+            # The search also depends on the gates and the inputs of `verify lowered`.
             chosen["search"] = lowered_settings(request)
         return chosen
 
@@ -126,7 +127,7 @@ class PrecisionStage(Stage[Request]):
 
 
 def lowered_name(request: Request) -> str:
-    """Return the file name that runtimes expect of the lowered graph."""
+    """Return the file name of the lowered graph, which runtimes expect."""
     precision = request.settings.precision.target.value
     return artifact_name(request.subject, precision, ".onnx", request.settings.export.dynamic_batch)
 
@@ -136,7 +137,11 @@ def _calibrated_from(request: Request) -> str:
 
 
 def calibration_samples(context: RunContext) -> list[Mapping[str, Array]]:
-    """Return the inputs on which ranges are measured: the calibration files, real inputs, or generated inputs."""
+    """Return the inputs on which ranges are measured, arrays by name.
+
+    They come from the calibration files; without such files, they are the real inputs; without those, they are
+    generated.
+    """
     from cosybuild.precision.calibration import file_samples, generated_samples
 
     request: Request = context.request

@@ -1,4 +1,4 @@
-"""The stage that computes the reference outputs. It imports torch only when it runs."""
+"""The stage that computes the reference, the expected outputs. It imports torch only when it runs."""
 
 from __future__ import annotations
 
@@ -36,13 +36,14 @@ UNOPTIMISED = "ONNX Runtime without graph optimisations; an ONNX file has no PyT
 
 @dataclass(frozen=True)
 class ReferenceStage(Stage[Request]):
-    """The stage that makes `reference`: PyTorch's float32 outputs of every case and solver run.
+    """The stage that computes PyTorch's float32 outputs of every case and solver run. It fills the slot `reference`.
 
-    With `verify.float64` it also computes them in float64. The reference depends on the model and the cases alone,
-    so that one reference serves every opset, simplification and precision built from the model.
+    With `verify.float64` it also computes them in float64. The reference depends on the model and the cases only. So
+    one reference serves for every opset, simplification and precision of the model.
 
     Attributes:
-        foreign: True if the model is an existing ONNX file; the unchanged file is then its own reference.
+        foreign: True if the model is a user's ONNX file. ONNX Runtime then computes the reference from the unchanged
+            file.
     """
 
     foreign: bool = False
@@ -60,11 +61,14 @@ class ReferenceStage(Stage[Request]):
 
     @property
     def packages(self) -> tuple[str, ...]:
-        # numpy draws the inputs; its releases may draw other values from the same seed.
+        # numpy draws the inputs, and another release may draw other values from the same seed.
         return ("onnxruntime", "onnxruntime-gpu", "numpy") if self.foreign else ("torch", "numpy")
 
     def settings(self, request: Request) -> Mapping[str, Any]:
-        """Return the settings that determine the cases; the version of the stage covers the code that makes a case."""
+        """Return the settings that determine the cases.
+
+        `version` stands for the code that draws the inputs of a case.
+        """
         solver, rollouts = request.subject.solver, rollouts_of(request)
         return {
             **subject_settings(request.subject),
@@ -142,7 +146,10 @@ class _Work:
 
 
 def _of_torch(work: _Work, weights: Path | None, exact: bool) -> tuple[Reference, dict[str, str]]:
-    """Return the reference and the facts of the module's state."""
+    """Compute the reference with PyTorch; return it with the facts of the module's state.
+
+    `exact` adds float64 outputs.
+    """
     from cosybuild.backends import torch_backend
     from cosybuild.models.load import load_module
 
@@ -156,8 +163,8 @@ def _of_torch(work: _Work, weights: Path | None, exact: bool) -> tuple[Reference
     exact_outputs: tuple[dict[str, Array], ...] = ()
     exact_courses: tuple[Course, ...] = ()
     if exact:
-        # Convert in place: float32 values are exact in float64, and a copy would need memory of three times the
-        # weights.
+        # Convert the module in place. float32 values are exact in float64, and a copy would need memory of three times
+        # the size of the weights.
         module.double()
         exact_outputs, exact_courses = work.outputs(session, "float64"), work.courses(whole, "float64")
     reference = Reference(session.device, work.cases, outputs, work.rollouts, courses, exact_outputs, exact_courses)
@@ -165,10 +172,10 @@ def _of_torch(work: _Work, weights: Path | None, exact: bool) -> tuple[Reference
 
 
 def _whole(module: nn.Module, spec: ModelSpec) -> Session | None:
-    """Return the estimator without caches, with the weights of a cached one; None for another module.
+    """Return a session on an estimator without caches that has the weights of a cached one; None for another module.
 
-    It computes the runs of the solver on the whole prefix, so that a cached artifact is compared with a computation
-    that has no caches.
+    It computes the solver runs of the reference on all frames so far. So a cached artifact is compared with a
+    computation that has no caches.
     """
     from cosybuild.backends import torch_backend
     from cosybuild.models.cosyvoice.estimator.cached import CachedEstimator
@@ -182,10 +189,10 @@ def _whole(module: nn.Module, spec: ModelSpec) -> Session | None:
 
 
 def _check_comparable(cases: Sequence[Case], outputs: Sequence[Mapping[str, Array]], dtype: str) -> None:
-    """Refuse a reference in which an output has no finite element in any case.
+    """Check that each output has a finite element in at least one case.
 
     Raises:
-        ModelError: an output has no finite element in any case.
+        ModelError: an output has none, so nothing can be compared with it.
     """
     for name in outputs[0] if outputs else ():
         if any(_finite(found[name]).any() for found in outputs) or not any(found[name].size for found in outputs):
@@ -201,7 +208,7 @@ def _check_comparable(cases: Sequence[Case], outputs: Sequence[Mapping[str, Arra
 
 
 def _not_finite(cases: Sequence[Case], outputs: Sequence[Mapping[str, Array]]) -> Iterator[str]:
-    """Yield one sentence for each output that is not finite somewhere."""
+    """Yield one sentence for each output that has a value that is not finite in some case."""
     import numpy as np
 
     for name in outputs[0] if outputs else ():
@@ -226,7 +233,10 @@ def _finite(values: Array) -> Array:
 
 
 def _case_outputs(session: Session, case: Case, subject: Subject, dtype: str) -> dict[str, Array]:
-    """Compute one case; if all its rows are alike, PyTorch computes one row, which is repeated."""
+    """Compute the outputs of one case.
+
+    If all rows of the inputs are alike, PyTorch computes only one row, which is then repeated.
+    """
     import numpy as np
 
     inputs = case.inputs(subject.spec)

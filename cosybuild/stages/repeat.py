@@ -1,4 +1,4 @@
-"""The stage that repeats the build in subprocesses and compares bytes, outputs and times."""
+"""The stage that repeats the build in subprocesses, and compares bytes, outputs and latencies of the artifacts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOURCES = ("weights", "calibration", "graph@source")
 
 @dataclass(frozen=True)
 class RepeatStage(Stage[Request]):
-    """The stage that makes `repetition`, the record of the differences between the builds.
+    """The stage that repeats the build. It fills the slot `repetition` with a record of the differences.
 
     Attributes:
         steps: the steps that build, in their order, without those that verify or measure.
@@ -78,7 +78,7 @@ class RepeatStage(Stage[Request]):
 
 
 def _sources(context: RunContext) -> dict[str, list[Path]]:
-    """Return the source files of the first build, by slot."""
+    """Return slot -> source files of the first build."""
     given = {slot: artifact for slot, artifact in context.inputs.items() if slot in SOURCES}
     return {slot.partition("@")[0]: [file.path for file in artifact.files] for slot, artifact in given.items()}
 
@@ -86,7 +86,10 @@ def _sources(context: RunContext) -> dict[str, list[Path]]:
 def _in_a_process(
     steps: Sequence[Stage[Request]], request: Request, sources: Mapping[str, Sequence[Path]], home: Path
 ) -> Rebuilt:
-    """Rebuild in a new interpreter; its hash seed, addresses and import order differ, which may change bytes."""
+    """Repeat the build in a new interpreter, which has another hash seed, other addresses and another order of imports.
+
+    Any of these may change the bytes of an artifact.
+    """
     try:
         return call_in_subprocess(rebuild, steps, request, sources, home).value
     except Died as died:

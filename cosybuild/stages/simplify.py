@@ -1,4 +1,4 @@
-"""The removal of needless nodes with onnxsim. It imports onnxsim (which imports torch) only when it runs."""
+"""The stage that removes needless nodes with onnxsim. onnxsim, which imports torch, is imported only when it runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _HINT = "Next: build with simplify=none, and report the graph to onnxsim."
 
 
 class SimplifyStage(Stage[Request]):
-    """The stage that replaces the slot `graph` by a graph with fewer nodes and the same function."""
+    """The stage that fills the slot `graph` again, with a graph that computes the same with fewer nodes."""
 
     name = "simplify"
     does = "removes unnecessary nodes of the graph"
@@ -44,7 +44,7 @@ class SimplifyStage(Stage[Request]):
     def settings(self, request: Request) -> Mapping[str, Any]:
         simplify = request.settings.simplify
         assert simplify is not None
-        # The file name is a part of the key, because the graph is delivered under that name.
+        # The artifact is delivered under this file name, so the name is in the key.
         return {**asdict(simplify), "spec": request.subject.spec.facts(), "file": graph_name(request)}
 
     def run(self, context: RunContext) -> StageResult:
@@ -84,7 +84,10 @@ class SimplifyStage(Stage[Request]):
 
 
 def _simplified(graph: Artifact, most: int) -> tuple[ModelProto, int]:
-    """Return the simplified graph and the number of calls of onnxsim; each call repeats until nothing changes."""
+    """Return the simplified graph and the number of calls of onnxsim.
+
+    onnxsim is called until the number of nodes stays the same, at most `most` times.
+    """
     from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]  # protobuf has no type stubs here
     from onnx.checker import ValidationError
 
@@ -92,14 +95,15 @@ def _simplified(graph: Artifact, most: int) -> tuple[ModelProto, int]:
 
     check_external_data(graph.path, {file.name for file in graph.files[1:]})
     onnxsim = require("onnxsim", "simplify=onnxsim")
-    # `certify` makes onnxsim 0.8 prove its rewrites. onnxsim 0.7, the last release for Python 3.10, lacks it.
+    # onnxsim 0.8 has the option `certify`, which makes it prove its rewrites. onnxsim 0.7, the last release for Python
+    # 3.10, does not have the option.
     options = {"certify": False} if "certify" in signature(onnxsim.simplify).parameters else {}
     subject: str | ModelProto = str(graph.path)
     nodes = -1
     for done in range(1, most + 1):
         try:
             with redirect_stdout(io.StringIO()):
-                # onnxsim's own check is off, because its inputs ignore the specification.
+                # onnxsim's own check is switched off, because its inputs do not follow the specification.
                 model, _ = onnxsim.simplify(subject, check_n=0, **options)
         except (RuntimeError, ValueError, TypeError, LookupError, ValidationError, DecodeError, EncodeError) as error:
             line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
@@ -112,7 +116,7 @@ def _simplified(graph: Artifact, most: int) -> tuple[ModelProto, int]:
 
 
 def _finish(model: ModelProto, spec: ModelSpec, *, foreign: bool) -> None:
-    """Check the result against the declared interface and ONNX's rules, and remove metadata that onnxsim added."""
+    """Check the simplified graph against the interface and ONNX's rules, and remove the metadata that onnxsim added."""
     from cosybuild.onnxgraph.check import InvalidGraph, check_model
     from cosybuild.onnxgraph.clean import clean_model
     from cosybuild.onnxgraph.interface import declare_interface, interface_faults
@@ -129,17 +133,17 @@ def _finish(model: ModelProto, spec: ModelSpec, *, foreign: bool) -> None:
 
 
 def _check_equal(before: Path, after: Path, inputs: Mapping[str, Array], seed: int, limits: Limits) -> None:
-    """Check that the two graphs give equal outputs, up to rounding.
+    """Check that both graphs give the same outputs, up to rounding.
 
-    The limits are the defaults of `verify`. onnxsim fuses nodes, so the graphs round differently, by an amount that
-    depends on the processor.
+    The limits are the default settings of `verify`. onnxsim fuses nodes, so both graphs round differently, by an amount
+    that depends on the processor.
 
     Raises:
-        SimplifyError: the outputs differ by more.
+        SimplifyError: the outputs differ by more than the limits.
     """
     from cosybuild.backends import onnxruntime_backend
 
-    # Open one session after the other, because each holds the weights.
+    # Run one session after the other, because each holds the weights.
     expected = onnxruntime_backend.load(before).infer(inputs)
     actual = onnxruntime_backend.load(after).infer(inputs)
     fault = first_fault(compare_outputs(actual, expected, limits))

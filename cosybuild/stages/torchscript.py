@@ -1,4 +1,4 @@
-"""The stages that write TorchScript files for CosyVoice's `load_jit`, and compare them with the model."""
+"""The stages that write TorchScript files for CosyVoice's option `load_jit`, and compare the files with the model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SLOTS = {target: f"torchscript_{target.value}" for target in _TYPES}
 
 
 class TorchScriptStage(Stage[Request]):
-    """The stage that writes the part of the network that upstream loads as TorchScript, in float32 and float16."""
+    """The stage that writes that part of the network which upstream loads as TorchScript, in float32 and float16."""
 
     name = "torchscript"
     does = "writes TorchScript files for load_jit"
@@ -34,7 +34,7 @@ class TorchScriptStage(Stage[Request]):
     needs = ("weights?",)
     makes = tuple(SLOTS.values())
     packages = ("torch",)
-    # The files contain the paths of source files, which TorchScript needs for error messages.
+    # The files contain the paths of Python source files, which TorchScript uses in error messages.
     deterministic = False
 
     def settings(self, request: Request) -> Mapping[str, Any]:
@@ -56,7 +56,7 @@ class TorchScriptStage(Stage[Request]):
 
 
 class VerifyTorchScriptStage(Stage[Request]):
-    """The stage that loads the TorchScript files and compares them with the model, in the calls that upstream makes."""
+    """The stage that loads the TorchScript files, calls them as upstream does, and compares results with the model."""
 
     name = "verify_torchscript"
     label = "verify torchscript"
@@ -103,7 +103,11 @@ class VerifyTorchScriptStage(Stage[Request]):
 
 
 def expand_torchscript_stages(request: Request) -> tuple[Stage[Request], ...]:
-    """Return the steps of the TorchScript files; none if upstream loads no part of this network as TorchScript."""
+    """Return the steps that write and verify TorchScript files.
+
+    There are none if the build is not deployed to CosyVoice, or if upstream loads no part of this network as
+    TorchScript.
+    """
     deploy, subject = request.settings.deploy, request.subject
     if deploy is None or deploy.service is not Service.cosyvoice or subject.graph is not None:
         return ()
@@ -119,7 +123,10 @@ def _script(request: Request) -> Script:
 
 
 def _gates(request: Request) -> dict[Target, float]:
-    """Return the gate of each file, a signal-to-noise ratio in dB; the gates are those of fp32 and fp16 graphs."""
+    """Return the gate of each file, the smallest signal-to-noise ratio in dB.
+
+    The gates are those of fp32 and fp16 graphs.
+    """
     verify = request.settings.verify
     assert verify is not None
     return {Target.fp32: verify.snr_db or 0.0, Target.fp16: LOWERED[Target.fp16]["snr_db"]}

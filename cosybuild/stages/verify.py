@@ -1,4 +1,4 @@
-"""The stage that compares the float32 graph with the reference: single calls, then whole runs of the solver."""
+"""The stage that compares the float32 graph with the reference: single calls, then complete solver runs."""
 
 from __future__ import annotations
 
@@ -42,17 +42,23 @@ if TYPE_CHECKING:
 
 SCHEMA = 2
 OPTIMISER = "onnxruntime"
-"""Name of the conversion of an existing graph that no step changed: ONNX Runtime's optimisations, which the reference
-runs without."""
+"""Name, in the error budget, of the last conversion of a user's ONNX file that no step changed: the graph optimisations
+of ONNX Runtime, without which the reference runs.
+"""
 EXPORTED = "graph@export"
-"""Slot of the graph as exported, before any later step changed it."""
+"""Slot of the graph as the export step wrote it, before any later step changed it."""
 
 CHEAP = 128
-"""Largest number of frames of a case for the error budget; the error of a conversion does not depend on the length."""
+"""Largest number of frames of the cases for the error budget. The error of a conversion does not depend on the
+length.
+"""
 
 
 class VerifyStage(Stage[Request]):
-    """The stage that makes `verification`: the record of all cases, of the solver, and of each conversion's error."""
+    """The stage that compares the float32 graph with the reference. It fills the slot `verification`.
+
+    The record in this slot has the figures of all cases, the solver runs, and the error of each conversion.
+    """
 
     name = "verify"
     does = "compares the graph with the model"
@@ -64,7 +70,7 @@ class VerifyStage(Stage[Request]):
     deterministic = False
 
     def settings(self, request: Request) -> Mapping[str, Any]:
-        """Return the settings that change the verdict; the cases are in the key through the reference's content."""
+        """Return the settings that change the result. The cases are in the key through the content of the reference."""
         verify, bounds = verify_settings(request), bounds_of(request, Target.fp32)
         return {
             "mode": verify.mode.value,
@@ -103,8 +109,8 @@ class VerifyStage(Stage[Request]):
         shared = _on_every_hop(everything, verify)
         exported = way.exported_outputs(shared)
         session = onnxruntime_backend.load(way.graph.path, provider=verify.provider, threads=verify.threads)
-        # The contract comes first: it takes seconds and names the broken property; the cases only show that values
-        # differ.
+        # Check the contract first. It takes seconds and names the violated property, while the cases only show that
+        # values differ.
         examined = Examined(way.graph.path, subject.spec, session, subject.spec, session.infer_in_place, "float32")
         contract = check_contract(examined, subject, request.profiles, verify.seed, context.emit, request.given)
         judged, kept = [], {}
@@ -139,7 +145,11 @@ class VerifyStage(Stage[Request]):
 
 @dataclass(frozen=True)
 class _HopForms:
-    """The reference, the exported graph and the final graph; the error of each conversion between them is measured."""
+    """The representations of the model between which the error budget measures conversions.
+
+    They are the reference, the exported graph and the final graph. `limits` holds the limits of the final graph's
+    outputs.
+    """
 
     request: Request
     reference: Reference
@@ -149,11 +159,14 @@ class _HopForms:
 
     @property
     def has_two(self) -> bool:
-        """True if a step changed the exported graph, so that there are two graphs."""
+        """True if a step changed the exported graph, so that the exported graph and the final graph differ."""
         return self.exported is not None and self.exported.digest != self.graph.digest
 
     def exported_outputs(self, cases: Sequence[Case]) -> dict[str, dict[str, Array]]:
-        """Return case -> outputs of the exported graph; its session, which holds the weights, is freed on return."""
+        """Return case name -> outputs of the exported graph; empty if there is only one graph.
+
+        The session, which holds the weights, is freed on return.
+        """
         from cosybuild.backends import onnxruntime_backend
 
         if not self.has_two or not cases:
@@ -174,9 +187,15 @@ class _HopForms:
         graph: Mapping[str, Mapping[str, Array]],
         cases: Sequence[Case],
     ) -> tuple[Hop, ...]:
-        """Return the error of each conversion (hop), measured on the cases whose outputs are given."""
+        """Return the error of each conversion (hop).
+
+        Args:
+            exported: case name -> outputs of the exported graph; empty if there is only one graph.
+            graph: case name -> outputs of the final graph.
+            cases: the cases on which errors are measured.
+        """
         hops = verify_settings(self.request).hops
-        # If the model itself computes in 16 bits, the gate of its type applies to every hop.
+        # If the model itself computes in 16 bits, all conversions have the gate of that type.
         gates = hops if self.limits.tolerance is not None else HopGates(*[dict(self.limits.gate)] * 3)
         foreign, simplified = self.request.subject.graph is not None, self.request.settings.simplify is not None
         forms = []
@@ -207,10 +226,10 @@ def _on_every_hop(cases: Sequence[Case], verify: VerifySettings) -> tuple[Case, 
 
 
 def _judged_case(way: _HopForms, case: Case, actual: Mapping[str, Array], device: str, emit: Emit) -> Judged:
-    """Compare one case with the reference and return its figures.
+    """Compare the outputs of one case with the reference, and return the figures.
 
     Raises:
-        VerificationError: an output does not pass; the message names the conversion (hop) with the fault.
+        VerificationError: an output does not meet its limits; the message names the conversion (hop) with the fault.
     """
     judged = judge(case, device, actual, way.expected(case), way.limits)
     fault = judged.fault
@@ -236,7 +255,10 @@ def _advice(request: Request) -> Advice:
 
 
 def _tolerance(limits: Limits) -> dict[str, float | bool | None]:
-    """Return the limits as JSON data; the tolerance is null for a model that computes in 16 bits."""
+    """Return the limits as JSON data.
+
+    A model that computes in 16 bits has no tolerance, only the signal-to-noise ratio.
+    """
     bounds = {} if limits.tolerance is None else asdict(limits.tolerance)
     return {**bounds, "snr_db": limits.gate.get("snr_db")}
 
@@ -254,7 +276,7 @@ def _check_hops(hops: Sequence[Hop], emit: Emit) -> None:
 
 
 def _worst(judged: Sequence[Judged]) -> dict[str, Any]:
-    """Return the largest error with its case, and the smallest signal-to-noise ratio; empty without cases."""
+    """Return the largest error with its case, and the smallest signal-to-noise ratio; empty if there are no cases."""
     found = [(one.case.name, output.figures) for one in judged for output in one.outputs.values()]
     if not found:
         return {}

@@ -38,10 +38,10 @@ _ADVICE = Advice(
 
 @dataclass(frozen=True)
 class VerifyEngineStage(Stage[Request]):
-    """The stage that makes the record of all cases, in a slot such as `engine_verification_sm89`.
+    """The stage that compares an engine with the reference. It fills a slot such as `engine_verification_sm89`.
 
     Attributes:
-        target: the engine's target.
+        target: the library and compute capability of the engine.
     """
 
     target: Target
@@ -116,10 +116,10 @@ class VerifyEngineStage(Stage[Request]):
 
 
 def expand_verify_engine_stages(request: Request) -> tuple[Any, ...]:
-    """Return one step for each engine that can be run.
+    """Return one step for each engine that this machine can run.
 
-    A TensorRT plan can always be run where it is built. An engine built ahead of time can be run if this machine has
-    the GPU that it is for; otherwise it stays unverified and is reported as such.
+    A TensorRT plan can always be run on the machine that builds it. A TensorRT-RTX engine can be run if this machine
+    has a GPU of its compute capability; otherwise it is reported as not verified.
     """
     if request.settings.verify is None:
         return ()
@@ -128,14 +128,14 @@ def expand_verify_engine_stages(request: Request) -> tuple[Any, ...]:
 
 
 def runs_here(target: Target, environment: Environment) -> bool:
-    """Return True if this machine has a GPU that the engine is for."""
+    """Return True if this machine has a GPU of the target's compute capability."""
     return any(gpu.sm == target.sm for gpu in environment.gpus)
 
 
 def engine_gate(request: Request) -> Gate:
-    """Return the gate of every output: `verify.hops.engine` if set, otherwise that of the precision.
+    """Return the gate of every output: `verify.hops.engine` if set, else that of the precision.
 
-    `precision.snr_db` replaces the ratio of the precision's gate, as it does for a lowered graph.
+    `precision.snr_db`, if set, replaces the signal-to-noise ratio of the precision's gate, as for a lowered graph.
     """
     asked, precision = verify_settings(request).hops.engine, request.settings.precision
     if asked:
@@ -144,7 +144,10 @@ def engine_gate(request: Request) -> Gate:
 
 
 def in_place_of(request: Request) -> dict[str, str]:
-    """Return output -> the input in whose memory a runtime writes it; empty if no output has the right shape."""
+    """Return output -> the input in whose memory a runtime writes it.
+
+    It is the first output with the shape of the first input; the mapping is empty if there is none.
+    """
     spec = request.subject.spec
     first = spec.inputs[0]
     same = [output.name for output in spec.outputs if output.shape == first.shape]
@@ -152,7 +155,7 @@ def in_place_of(request: Request) -> dict[str, str]:
 
 
 def examine_engine(opened: Opened, request: Request, reference: Reference, emit: Emit) -> dict[str, Any]:
-    """Run an engine on every case of its profiles, and then the solver; see `engine_runs.examine`."""
+    """Run an engine on every case of its profiles, and then in solver runs; see `engine_runs.examine`."""
     target = request.settings.precision.target
     conditions = Conditions(
         "engine",

@@ -1,12 +1,12 @@
 """The stage that compares the lowered graph with the reference: in ONNX Runtime, and with emulated storage types.
 
-Both runs get exactly the reference's inputs, because every storage type can represent the numbers of the cases. The
-solver's runs include the error that an fp16 interface causes in production (t = 0.7 in fp16 has a phase error of up to
-0.24 rad).
+Both runs get exactly the inputs of the reference, because every storage type can represent the numbers of the cases.
+The solver runs include the error that inputs and outputs in fp16 cause in production (t = 0.7 in fp16 has a phase error
+of up to 0.24 rad).
 
-docs/verification.md describes the measurement of the gates. Lengths above 1024 (128 of a vocoder) are not run: an
-emulated run takes minutes and gigabytes there, ranges hardly grow with the length, and the engine's verification
-covers the whole profile.
+docs/verification.md describes how the gates were measured. Lengths above 1024 frames (128 for a vocoder) are not run.
+There, an emulated run takes minutes and gigabytes. The ranges of values hardly grow with the length, and the engine's
+verification covers the whole profile.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ if TYPE_CHECKING:
     from cosybuild.precision.emulated import EmulatedSession
 
 LONGEST_ROLLOUT = 256
-"""Largest number of frames of a solver run: each run makes as many emulated calls as the solver has steps."""
+"""Largest number of frames of a solver run. Each run makes as many emulated calls as the solver has steps."""
 
 
 class VerifyLoweredStage(Stage[Request]):
-    """The stage that makes `lowered_verification`, the record of all cases."""
+    """The stage that compares the lowered graph with the reference. It fills the slot `lowered_verification`."""
 
     name = "verify_lowered"
     label = "verify lowered"
@@ -93,7 +93,7 @@ class VerifyLoweredStage(Stage[Request]):
         emulated = EmulatedSession(lowered, ir.from_proto(load_model(paths["graph"])), verify.threads)
         reference = read_reference(context.inputs["reference"].path) if "reference" in context.inputs else None
         answers = _Answers(reference, lambda: load(paths["graph"], provider=verify.provider, threads=verify.threads))
-        # ONNX Runtime has almost no bfloat16 kernels for the CPU, so bfloat16 is checked by emulation only.
+        # ONNX Runtime has almost no bfloat16 kernels for the CPU, so a bfloat16 graph is checked by emulation only.
         plain = None
         if target is not Target.bf16:
             plain = load(paths["lowered"], provider=verify.provider, threads=verify.threads)
@@ -116,7 +116,7 @@ class VerifyLoweredStage(Stage[Request]):
                     records.append(judge(case, how, actual, expected, limits))
                     records[-1].check(ADVICE)
             context.emit("progress", done=index + 1, total=len(planned), what=case.name)
-        # The cases come before the contract, because they name a node whose values are not finite.
+        # The cases come before the contract, because their error names the node whose values are not finite.
         contract = check_contract(
             _examined(paths["lowered"], request, plain, emulated),
             request.subject,
@@ -148,7 +148,7 @@ def _is_shown(metric: str) -> bool:
 
 @contextmanager
 def _noted(case: Case, emit: Emit) -> Iterator[None]:
-    """Emit a note with the case that fails, so that the failure can be reproduced."""
+    """Emit a note with the case if it fails within the block, so that the failure can be reproduced."""
     try:
         yield
     except VerificationError:
@@ -169,7 +169,10 @@ class _Stored:
 
 
 def _examined(path: Path, request: Request, plain: OnnxRuntimeSession | None, emulated: EmulatedSession) -> Examined:
-    """Return the lowered graph, to check its contract, with its session: emulated if ONNX Runtime lacks kernels."""
+    """Return the lowered graph for the check of its contract, with its session.
+
+    The session emulates the storage types if ONNX Runtime has no kernels for them (`plain` is None).
+    """
     from cosybuild.precision.storage import storage_of
 
     precision, spec = request.settings.precision, request.subject.spec
@@ -183,10 +186,10 @@ def _examined(path: Path, request: Request, plain: OnnxRuntimeSession | None, em
 
 
 class _Answers:
-    """The expected outputs: those of the reference, or of the float32 graph for cases without a reference.
+    """The expected outputs of the cases. They come from the reference, or from the float32 graph for other cases.
 
     Attributes:
-        said: the source of the outputs: `torch`, or `graph` after the float32 graph has been run.
+        said: the source of the outputs: `torch`, or `graph` as soon as the float32 graph has been run.
     """
 
     def __init__(self, reference: Reference | None, load: Callable[[], OnnxRuntimeSession]) -> None:
@@ -206,7 +209,10 @@ class _Answers:
 
 
 def _hop(records: Sequence[Judged], gate: Gate, against: str) -> Hop:
-    """Return the error of lowering, with the float32 conversions before it, which add less than a thousandth."""
+    """Return the error of the lowered graph against the expected outputs.
+
+    It includes the errors of the float32 conversions before the lowering, which add less than a thousandth.
+    """
     own = worst(record.figures for record in records)
     least = min(records, key=lambda record: record.figures["snr_db"], default=None)
     return Hop("lowered", against, own, own, "" if least is None else least.case.name, gate, ())
@@ -220,7 +226,10 @@ def _rollouts(request: Request) -> tuple[Rollout, ...]:
 def _solved(
     emulated: EmulatedSession, lowered: Any, reference: Reference | None, request: Request, emit: Emit
 ) -> list[dict[str, Any]]:
-    """Run the solver with emulated storage in every call; the solver itself computes in float32, as in production."""
+    """Make solver runs in which every call emulates the storage types.
+
+    The solver itself computes in float32, as in production.
+    """
     if reference is None:
         return []
 

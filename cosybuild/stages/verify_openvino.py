@@ -1,4 +1,4 @@
-"""The stage that runs an OpenVINO IR and compares it with the reference. It imports OpenVINO only when it runs."""
+"""The stage that compares an OpenVINO IR with the reference. OpenVINO is imported only when it runs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _COMPUTED_IN = {Target.fp32: "float32", Target.fp16: "float16", Target.bf16: "bf
 
 
 class VerifyOpenVinoStage(Stage[Request]):
-    """The stage that makes `openvino_verification`, the record of all cases."""
+    """The stage that compares an OpenVINO IR with the reference. It fills the slot `openvino_verification`."""
 
     name = "verify_openvino"
     label = "verify openvino"
@@ -93,7 +93,8 @@ class VerifyOpenVinoStage(Stage[Request]):
         def opened(profile: int, *, in_place: bool) -> tuple[Session, Mapping[str, str]]:
             return session, session.dtypes
 
-        # The stage that made the IR has compared its inputs and outputs with the specification.
+        # The path is None, because the step that made the IR has compared its inputs and outputs with the
+        # specification.
         examined = Examined(None, spec, session, spec, None, _COMPUTED_IN[target])
         contract = check_contract(examined, request.subject, request.profiles, verify.seed, context.emit, request.given)
         reference = read_reference(context.inputs["reference"].path)
@@ -106,7 +107,7 @@ class VerifyOpenVinoStage(Stage[Request]):
 
 
 def expand_verify_openvino_stages(request: Request) -> tuple[VerifyOpenVinoStage, ...]:
-    """Return the step, or none if nothing is verified or ov=none."""
+    """Return the step that verifies the IR; none if nothing is verified or if ov=none."""
     if request.settings.verify is None or not expand_openvino_stages(request):
         return ()
     return (VerifyOpenVinoStage(),)
@@ -118,12 +119,15 @@ def target_of(request: Request) -> Target:
 
 
 def is_mixed(request: Request) -> bool:
-    """Return True if only matrix products, softmax and operators that move data compute in bfloat16."""
+    """Return True if all other arithmetic than matrix products and softmax computes in float32, with precision bf16."""
     return target_of(request) is Target.bf16 and ARITHMETIC in ov_settings(request).keep_fp32
 
 
 def openvino_gate(request: Request) -> Gate:
-    """Return the gate of every output: that of the precision, with the ratio of `ov.snr_db` if that is set."""
+    """Return the gate of every output, that of the IR's precision.
+
+    `ov.snr_db`, if set, replaces the gate's signal-to-noise ratio.
+    """
     gate = OPENVINO_MIXED if is_mixed(request) else ENGINE[target_of(request)]
     return with_ratio(gate, ov_settings(request).snr_db)
 

@@ -1,4 +1,4 @@
-"""The stage of a joint build that compares the whole voice, from tokens to a waveform, with its float64 reference."""
+"""The stage of a joint build that compares the whole voice, from tokens to a waveform, with a float64 reference."""
 
 from __future__ import annotations
 
@@ -42,11 +42,14 @@ if TYPE_CHECKING:
 SCHEMA = 1
 
 MEDIA = "voice_media"
-"""The slot of the sounds and pictures that the report's page shows."""
+"""The slot with the sounds and pictures that the report's page shows."""
 
 
 class VerifyVoiceStage(Stage[Request]):
-    """The stage that makes `voice_verification` and `voice_media`: mel and waveform of every form against float64."""
+    """The stage that compares every form of the voice with float64. It fills `voice_verification` and `voice_media`.
+
+    A form of a voice is a choice of artifacts for its parts, such as all in float32, or one of them lowered.
+    """
 
     name = "verify_voice"
     label = "verify voice"
@@ -59,7 +62,7 @@ class VerifyVoiceStage(Stage[Request]):
     deterministic = False
 
     def settings(self, request: Request) -> Mapping[str, Any]:
-        """Return the settings that change the verdict; the contents of graphs and weights are in the key as inputs."""
+        """Return the settings that change the result. The contents of graphs and weights are in the key as inputs."""
         verify, target = verify_settings(request), request.settings.precision.target
         cases = voice_cases(request)
         return {
@@ -92,7 +95,10 @@ class VerifyVoiceStage(Stage[Request]):
 
 
 def expand_verify_voice_stages(request: Request) -> tuple[VerifyVoiceStage, ...]:
-    """Return the step of a joint build; none without verification, or without a waveform (`vocoder.cut=spectrum`)."""
+    """Return the step that verifies the voice.
+
+    There is none without verification, or if the vocoder computes no waveform (`vocoder.cut=spectrum`).
+    """
     if request.settings.verify is None or request.settings.vocoder.cut is not Cut.none:
         return ()
     return (VerifyVoiceStage(),)
@@ -121,7 +127,7 @@ def _lowered_gates(request: Request) -> dict[str, Any] | None:
 
 
 def _notes(request: Request) -> Iterator[str]:
-    """Yield one sentence for each utterance whose sizes no profile of some part admits."""
+    """Yield one sentence for each utterance whose sizes are outside all profiles of some part."""
     facts = voice_facts(request)
     for case in voice_cases(request):
         if parts := parts_without_profile(request, case.draw.sizes, facts):
@@ -129,10 +135,10 @@ def _notes(request: Request) -> Iterator[str]:
 
 
 def forms(inputs: Mapping[str, object], target: Target) -> list[Form]:
-    """Return the forms to compare: float32, each lowered part alone, and all lowered parts.
+    """Return the forms to compare: all parts in float32, each lowered part alone, and all lowered parts together.
 
     Args:
-        inputs: the slots that are there, named `part.slot`.
+        inputs: the filled slots, named `part.slot`.
         target: the precision of the lowered graphs.
     """
     plain = dict.fromkeys(PARTS, "graph")
@@ -152,7 +158,7 @@ class _Proof:
     Attributes:
         context: the step's context.
         place: directory in which emulated graphs are written.
-        media: sounds and pictures of the longest utterance; see `media_of`.
+        media: sounds and pictures of the longest utterance, set by `run`; see `media_of`.
     """
 
     context: RunContext
@@ -160,7 +166,7 @@ class _Proof:
     media: dict[str, Any] = field(default_factory=dict)
 
     def run(self) -> tuple[list[Compared], list[Loss]]:
-        """Compare every form.
+        """Compare every form on every utterance; return all comparisons, and the noise that each lowered part adds.
 
         Raises:
             VerificationError: a form does not meet a gate; the message names the form, the output and the metric.

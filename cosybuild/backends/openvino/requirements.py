@@ -114,7 +114,7 @@ def weights_path(path: Path) -> Path:
 
 
 def fault_of_weights(path: Path, manifest: Mapping[str, Any]) -> str | None:
-    """Return a phrase if the manifest of an IR does not hold the digest of its weights; else None."""
+    """Return a phrase if an IR's manifest does not list exactly the weights file that OpenVINO reads, else None."""
     listed = [fact["name"] for fact in manifest["companions"]]
     wanted = weights_path(path).name
     return None if listed == [wanted] else f"its manifest lists the weights {listed}, and OpenVINO reads {wanted}"
