@@ -1,1 +1,1 @@
-"""The Python API: `build`, `plan` and `sweep`, which do what the command line does. `cosybuild` exports the names."""
+"""The Python API: `build`, `plan` and `sweep`, which do what the command line does; `cosybuild` offers them."""

@@ -38,9 +38,9 @@ def build(
 
     Args:
         overrides: the words of the command line, or typed settings.
-        check: raise the error of a step that fails; otherwise the report has it.
-        config_dirs: directories of options that are searched first, as with `--config-dir`.
-        on_event: receives every event while it happens; `building.events` lists the kinds.
+        check: if a step fails, raise its error. If False, return the report with the failure.
+        config_dirs: directories with options that are searched first, as with `--config-dir`.
+        on_event: called with every event as it happens; `building.events` lists the kinds. None for no call.
 
     Raises:
         CosybuildError: the configuration, the model or the store cannot be used; the artifacts drift or cannot be
@@ -62,10 +62,11 @@ def build(
 
 
 def plan(overrides: Overrides = (), *, config_dirs: Sequence[Path | str] = ()) -> PlanReport:
-    """Return which steps a build would run and why; nothing is built or written.
+    """Return which steps a build would run and why, without building or writing anything.
 
     Args:
-        overrides, config_dirs: see `build`.
+        overrides: the words of the command line, or typed settings.
+        config_dirs: directories with options that are searched first, as with `--config-dir`.
 
     Raises:
         CosybuildError: the configuration, the model or the store cannot be used.
@@ -78,10 +79,10 @@ def plan(overrides: Overrides = (), *, config_dirs: Sequence[Path | str] = ()) -
 def sweep(overrides: Sequence[str]) -> SweepReport:
     """Build each cell of a sweep, as `python -m cosybuild -m` does, and print nothing.
 
-    A cell that fails does not end the sweep; its report has the failure.
+    A cell that fails does not end the sweep. Its report has the failure.
 
     Args:
-        overrides: the words of the command line; a value with commas, or `sweep=NAME`, makes the cells.
+        overrides: the words of the command line. Values with commas, or `sweep=NAME`, define the cells.
 
     Raises:
         CosybuildError: the sweep itself cannot be composed or launched.
@@ -105,7 +106,7 @@ def sweep(overrides: Sequence[str]) -> SweepReport:
 
 
 def error_of(failure: Failure) -> CosybuildError:
-    """Return a recorded failure as an exception of the class with its kind."""
+    """Convert a recorded failure to an exception of the class whose kind it has."""
     classes = (cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, CosybuildError))
     cls = next((cls for cls in classes if cls.kind == failure.kind), CosybuildError)
     return cls(failure.message, hint=failure.hint)

@@ -1,4 +1,4 @@
-"""Requests from overrides or from typed settings, composed as on the command line."""
+"""The composition of overrides or typed settings to a request, as on the command line."""
 
 from __future__ import annotations
 
@@ -27,12 +27,19 @@ from cosybuild.run.run_names import RUNS
 from cosybuild.system.typed_json import to_json
 
 Overrides = Sequence[str] | Settings
-"""The words of a command line, or typed settings. Settings cannot choose options of groups."""
+"""The words of a command line, or typed settings. With settings, options of groups cannot be chosen."""
 
 
 @dataclass(frozen=True)
 class Composed:
-    """A request, with the overrides that it was composed from, its run directory, and its configuration as YAML."""
+    """A request and the things that it was composed from.
+
+    Attributes:
+        request: the request.
+        overrides: the words of the command line; empty if settings were given.
+        directory: the run directory, relative to the working directory.
+        config: the configuration as YAML.
+    """
 
     request: Request
     overrides: tuple[str, ...]
@@ -41,11 +48,11 @@ class Composed:
 
 
 def compose_request(overrides: Overrides, config_dirs: Sequence[Path | str] = ()) -> Composed:
-    """Return the request of overrides or of settings.
+    """Return the request for overrides or for settings.
 
     Args:
-        overrides: see `Overrides`.
-        config_dirs: directories of options that are searched first, as with `--config-dir`.
+        overrides: the words of a command line, or typed settings.
+        config_dirs: directories with options that are searched first, as with `--config-dir`.
 
     Raises:
         CosybuildError: the configuration cannot be built, or its model cannot be read.
@@ -68,10 +75,10 @@ def compose_request(overrides: Overrides, config_dirs: Sequence[Path | str] = ()
 
 
 def words_of(overrides: object) -> tuple[str, ...]:
-    """Return overrides as texts.
+    """Check overrides given by a user of the API, and return them as a tuple of texts.
 
     Raises:
-        ConfigurationError: they are one text, or no series of texts.
+        ConfigurationError: the overrides are a single text, or not a series of texts.
     """
     if isinstance(overrides, str):
         raise ConfigurationError(
@@ -89,10 +96,10 @@ def words_of(overrides: object) -> tuple[str, ...]:
 
 
 def _directories_of(config_dirs: object) -> list[Path]:
-    """Return the absolute paths of directories of options.
+    """Check the directories given by a user of the API, and return their absolute paths.
 
     Raises:
-        ConfigurationError: they are one path, or one of them is no directory.
+        ConfigurationError: a single path was given, or one of the paths is not a directory.
     """
     single = isinstance(config_dirs, str | bytes | Path) or not isinstance(config_dirs, Iterable)
     given: list[Any] = [config_dirs] if single else list(config_dirs)  # type: ignore[call-overload]  # it is iterable
@@ -107,7 +114,10 @@ def _directories_of(config_dirs: object) -> list[Path]:
 
 @contextmanager
 def own_hydra() -> Iterator[None]:
-    """Set aside the state of a program that uses Hydra itself, and restore it afterwards."""
+    """Clear Hydra's global state for the `with` block and restore it afterwards.
+
+    A program that calls the API may use Hydra itself.
+    """
     before, config = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
     GlobalHydra.instance().hydra = None
     try:
@@ -119,7 +129,7 @@ def own_hydra() -> Iterator[None]:
 
 @contextmanager
 def convert_hydra_errors() -> Iterator[None]:
-    """Convert errors of Hydra in the `with` block to errors for users."""
+    """Convert an error of Hydra in the `with` block into the error that a user is shown."""
     try:
         yield
     except Exception as error:

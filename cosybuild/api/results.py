@@ -1,4 +1,4 @@
-"""The results of the Python API, as frozen data with types; they are made from plans and records."""
+"""The results of the Python API as typed, frozen data, made from plans and reports."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class StepReport:
         label: the name of the step.
         action: `hit`, `pulled`, `built`, `blocked`, `failed` or `not reached`.
         reason: the reason for the action, as a sentence.
-        seconds: the time that this run spent on the step.
-        metrics: the measurements of the step, as in report.json.
-        warnings: the warnings while the step was built, in this run or an earlier one.
+        seconds: the time in seconds that this run spent on the step.
+        metrics: the measurements of the step, as in report.json; empty if there are none.
+        warnings: the warnings that were given while the step was built, in this run or an earlier one.
     """
 
     label: str
@@ -37,12 +37,13 @@ class StepReport:
 
 @dataclass(frozen=True)
 class ArtifactReport:
-    """One artifact.
+    """One artifact that a run delivered.
 
     Attributes:
         name: the name of its main file.
-        path: the absolute path of that file.
-        digest, size: digest and size in bytes of all its files.
+        path: the absolute path of its main file.
+        digest: the digest of all its files.
+        size: the size of all its files in bytes.
         made_by: the label of the step that made it.
         verified_by: the labels of the steps that executed it and found no fault.
     """
@@ -63,11 +64,11 @@ class BuildReport:
         verdict: `ok`, `pending` (a step needs another machine) or `failed`.
         verified: True if every verification passed, False if one did not, None if there was none.
         directory: the absolute path of the run directory.
-        nothing_to_do: every step was built before.
+        nothing_to_do: True if every step was built before.
         steps: the steps in their order.
-        artifacts: what the run delivered; a failed run delivers what passed all verifications.
-        figures: the figures that sweeps compare: error, snr_db, memory, size, latency and others; None without a
-            measurement.
+        artifacts: the delivered artifacts; for a failed run, only those that passed all verifications.
+        figures: the figures by which sweeps compare runs: error, snr_db, memory, size, latency and others. A figure
+            that was not measured is None.
         failure: the failure of a failed run, else None.
     """
 
@@ -89,9 +90,9 @@ class PlannedStep:
         label: the name of the step.
         verdict: `hit`, `stale`, `unknown` or `blocked`.
         reason: the reason for the verdict, as a sentence.
-        device: the device that the step computes on.
-        expected_seconds: the duration of the most similar builds; None without history, and for a step that does not
-            run.
+        device: the device on which the step computes.
+        expected_seconds: the duration of the most similar builds, in seconds; None if there was none, and for a step
+            that does not run.
     """
 
     label: str
@@ -107,9 +108,10 @@ class PlanReport:
 
     Attributes:
         verdict: `nothing to do`, `would build` or `blocked` (a step needs another machine).
-        expected_seconds: the expected duration of the steps that would run; None if one of them has no history.
+        expected_seconds: the expected duration of the steps that would run, in seconds; None if one of them was never
+            built before.
         steps: the steps in their order.
-        warnings: the warnings of the store.
+        warnings: the warnings that planning gave, such as those on damaged results in the store.
     """
 
     verdict: str
@@ -128,7 +130,7 @@ class CellReport:
         verdict: `ok`; `pending` (a step needs another machine); `failed`; `unfinished` (the cell is running or was
             interrupted); or `missing` (the cell was planned and did not start).
         directory: the absolute path of the run directory; None for a missing cell.
-        seconds: the duration of the cell's last build.
+        seconds: the duration of the cell's last build in seconds; None if the cell did not end.
         figures: see `BuildReport`.
         failure: the failure of a failed cell, else None.
     """
@@ -144,7 +146,14 @@ class CellReport:
 
 @dataclass(frozen=True)
 class SweepReport:
-    """The report of a sweep: its name, its directory, the worst verdict of its cells, and the cells in their order."""
+    """The report of a sweep.
+
+    Attributes:
+        name: the name of the sweep.
+        directory: the absolute path of its directory.
+        verdict: the worst verdict of its cells.
+        cells: the cells in their order.
+    """
 
     name: str
     directory: Path
@@ -153,7 +162,12 @@ class SweepReport:
 
 
 def build_report(report: Mapping[str, Any], directory: Path) -> BuildReport:
-    """Convert the result of `run_build`, plain JSON data, to a `BuildReport`."""
+    """Convert the result of `run_build`, which is plain JSON data, to a `BuildReport`.
+
+    Args:
+        report: the result of `run_build`.
+        directory: the run directory.
+    """
     home = directory.absolute()
     return BuildReport(
         verdict=report["status"],
@@ -176,7 +190,7 @@ def build_report(report: Mapping[str, Any], directory: Path) -> BuildReport:
 
 
 def plan_report(plan: Plan, warnings: tuple[str, ...]) -> PlanReport:
-    """Convert a plan to a `PlanReport`."""
+    """Convert a plan, and the warnings of planning, to a `PlanReport`."""
     steps = (
         PlannedStep(
             step.label,
@@ -191,7 +205,12 @@ def plan_report(plan: Plan, warnings: tuple[str, ...]) -> PlanReport:
 
 
 def sweep_report(sweep: Mapping[str, Any], directory: Path) -> SweepReport:
-    """Convert the content of sweep.json to a `SweepReport`."""
+    """Convert the content of sweep.json to a `SweepReport`.
+
+    Args:
+        sweep: the content of sweep.json.
+        directory: the directory of the sweep.
+    """
     home = directory.absolute()
     cells = (
         CellReport(
@@ -209,5 +228,5 @@ def sweep_report(sweep: Mapping[str, Any], directory: Path) -> SweepReport:
 
 
 def failure_of(plain: Mapping[str, Any] | None) -> Failure | None:
-    """Return the failure of a record, or None."""
+    """Convert the failure in a report to a `Failure`; None stays None."""
     return None if plain is None else from_json(plain, Failure, "failure")

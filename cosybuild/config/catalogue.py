@@ -1,4 +1,4 @@
-"""The list of configuration groups and their options: cosybuild's own, installed and added ones."""
+"""The list of configuration groups and of their options: cosybuild's own, installed and added ones."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from cosybuild.config.searchpath import OURS
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a group.
+    """One option of a configuration group.
 
     Attributes:
         name: the name after `group=`.
         purpose: the first comment of the option's file.
-        provider: the source of the option on the search path; empty for cosybuild's own.
-        chosen: the option is the group's default.
+        provider: the name of the search path entry that has the option; empty for cosybuild's own options.
+        chosen: True if the option is the group's default.
     """
 
     name: str
@@ -39,7 +39,10 @@ class Option:
 
 @contextmanager
 def open_loader(directories: Sequence[Path] = ()) -> Iterator[ConfigLoaderImpl]:
-    """Yield Hydra's loader. It searches `directories`, then cosybuild's configurations and installed packages."""
+    """Yield Hydra's loader of configurations.
+
+    The loader searches `directories`, then cosybuild's configurations, then installed packages of configurations.
+    """
     prepare()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_directory()), version_base="1.3"):
@@ -56,14 +59,14 @@ def open_loader(directories: Sequence[Path] = ()) -> Iterator[ConfigLoaderImpl]:
 
 
 def groups(loader: ConfigLoaderImpl) -> list[str]:
-    """Return the groups of the root defaults list in its order, without Hydra's own."""
+    """Return the names of all configuration groups except Hydra's own, in the order of the root defaults list."""
     root = compose_root(loader, [])
     # Hydra records its choices in reverse order.
     return [str(group) for group in reversed(list(root.hydra.runtime.choices)) if not str(group).startswith("hydra/")]
 
 
 def options(loader: ConfigLoaderImpl, group: str) -> Iterator[Option]:
-    """Yield every option of a group, including those in sub-directories such as `acme/edge`."""
+    """Yield every option of a group, also those in sub-directories such as `acme/edge`."""
     choice = str(compose_root(loader, []).hydra.runtime.choices.get(group))
     for name in option_names(loader, group):
         source = next(s for s in loader.get_sources() if s.is_config(f"{group}/{name}"))
@@ -72,19 +75,19 @@ def options(loader: ConfigLoaderImpl, group: str) -> Iterator[Option]:
 
 
 def composed_piece(loader: ConfigLoaderImpl, group: str, name: str) -> str:
-    """Return the YAML that an option composes to: its own group, and every other key that it changes."""
+    """Return the YAML of what an option sets: the values of its own group, and of every other key that it changes."""
     plain, changed = _plain(loader, []), _plain(loader, [f"{group}={name}"])
     keys = [key for key in changed if key == group or changed[key] != plain.get(key)]
     return OmegaConf.to_yaml(OmegaConf.create({key: changed[key] for key in keys}))
 
 
 def compose_root(loader: ConfigLoaderImpl, overrides: list[str]) -> DictConfig:
-    """Return the whole configuration, including Hydra's part."""
+    """Return the whole composed configuration, including the node `hydra`."""
     return compose("config", overrides=overrides, return_hydra_config=True)
 
 
 def purpose(text: str) -> str:
-    """Return the first comment of an option's file as one line; the directive `# @package` is skipped."""
+    """Return the first comment of an option's file as one line, without the directive `# @package`."""
     lines = []
     for line in text.splitlines():
         if line.startswith("# @package"):
@@ -108,10 +111,12 @@ def _plain(loader: ConfigLoaderImpl, overrides: list[str]) -> dict[str, Any]:
 
 
 def option_names(loader: ConfigLoaderImpl, group: str, prefix: str = "") -> Iterator[str]:
-    """Yield the name of every option of a group, including those in sub-directories such as `acme/edge`.
+    """Yield the name of every option of a group, also of those in sub-directories such as `acme/edge`.
 
     Args:
-        prefix: only the options in this sub-directory, with `/` at its end.
+        loader: Hydra's loader.
+        group: the group.
+        prefix: only the options in this sub-directory, with `/` at its end; an empty text for all.
     """
     place = f"{group}/{prefix}".rstrip("/")
     for name in loader.get_group_options(place, results_filter=ObjectType.CONFIG):

@@ -1,4 +1,4 @@
-"""The preparation of Hydra before it composes, and the translation of its errors into errors for users."""
+"""The preparation of Hydra before it composes, and the conversion of its errors into errors for users."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from cosybuild.shipped import shipped
 
 
 def config_directory() -> Path:
-    """Return `conf/` of a source tree, or its copy inside an installed package."""
+    """Return the path of `conf/`, in the source tree or in an installed package."""
     return shipped("conf")
 
 
 def prepare(settings_of: Callable[[DictConfig], Settings] = parse) -> None:
-    """Register schema, launchers, resolvers and installed configurations with Hydra, once before composing.
+    """Register the schema, launchers, resolvers and installed configurations with Hydra; call this before composing.
 
     Args:
-        settings_of: returns the settings of a composed configuration. It raises CosybuildError for one that cannot be
-            built, before Hydra creates a directory.
+        settings_of: a function from a composed configuration to its settings. It raises CosybuildError for a
+            configuration that cannot be built, before Hydra creates a directory.
     """
     register()
     register_search_path()
@@ -44,9 +44,10 @@ def prepare(settings_of: Callable[[DictConfig], Settings] = parse) -> None:
 
 
 def explain(error: BaseException) -> CosybuildError | None:
-    """Return the error to show a user for an error of Hydra or OmegaConf; None if neither of them raised it.
+    """Convert an error of Hydra or OmegaConf into the error that a user is shown.
 
-    Hydra wraps errors of resolvers and of instantiation, so a CosybuildError in the chain of causes comes first.
+    Return None if neither of them raised the error. Hydra wraps errors of resolvers and of instantiation, so a
+    CosybuildError in the chain of causes is returned first.
     """
     absent = _setting_of_absent_group(error)
     if absent is not None:
@@ -82,14 +83,14 @@ def explain(error: BaseException) -> CosybuildError | None:
 
 
 def _raised_by_hydra(error: BaseException) -> bool:
-    """Return True if Hydra itself raised a bare ValueError, as it does for `export=null`."""
+    """Return True if Hydra itself raised a plain ValueError, as it does for `export=null`."""
     frame = _origin(error)
     module = "" if frame is None else str(frame.f_globals.get("__name__", ""))
     return isinstance(error, ValueError) and module.partition(".")[0] == "hydra"
 
 
 def _was_parsing(error: BaseException) -> bool:
-    """Return True if the innermost frame of Hydra, its parsers or cosybuild is one of Hydra or its parsers."""
+    """Return True if an error was raised while Hydra or its parsers ran, and not in cosybuild's own code."""
     packages = []
     trace = error.__traceback__
     while trace is not None:
@@ -100,7 +101,10 @@ def _was_parsing(error: BaseException) -> bool:
 
 
 def _setting_of_absent_group(error: BaseException) -> str | None:
-    """Return the setting, e.g. `trt.sm` for `trt=none trt.sm=[89]`, that made OmegaConf raise an AssertionError."""
+    """Return the setting of a switched-off group that made OmegaConf raise an AssertionError, else None.
+
+    An example is `trt.sm` for `trt=none trt.sm=[89]`.
+    """
     frame = _origin(error)
     if (
         not isinstance(error, AssertionError)
@@ -121,7 +125,7 @@ def _origin(error: BaseException) -> FrameType | None:
 
 
 def group_is_off(key: str) -> ConfigurationError:
-    """Return the error for a setting of a group that is switched off, e.g. `benchmark.rounds` without a benchmark."""
+    """Return the error for a setting of a switched-off group, e.g. `benchmark.rounds` without a benchmark."""
     group = key.partition(".")[0]
     options = sorted(path.stem for path in (config_directory() / group).glob("*.yaml"))
     on = [option for option in options if option not in ("none", "off")]
@@ -132,7 +136,14 @@ def group_is_off(key: str) -> ConfigurationError:
 
 
 def unknown_setting(full_key: str, value: str | None = None) -> ConfigurationError:
-    """Return the error for a setting such as `export.opsett=18`, with the group's settings and the nearest name."""
+    """Return the error for a setting that does not exist, such as `export.opsett=18`.
+
+    It names the settings of the group and suggests the most similar one.
+
+    Args:
+        full_key: the dotted name as it was given.
+        value: the value that was given, for the suggestion; None if it is not known.
+    """
     group, _, key = full_key.rpartition(".")
     known = _settings_of(group)
     where = f"'{group}'" if group else "the configuration"
@@ -144,7 +155,7 @@ def unknown_setting(full_key: str, value: str | None = None) -> ConfigurationErr
 
 
 def _settings_of(group: str) -> list[str]:
-    """Return the names of the settings under a dotted path, from the frozen classes."""
+    """Return the names of the settings under a dotted path, from the settings classes."""
     cls: Any = Settings
     for name in filter(None, re.split(r"[.\[\]]+", group)):
         cls = cls and settings_class(cls, name)
@@ -152,7 +163,7 @@ def _settings_of(group: str) -> list[str]:
 
 
 def _clean(error: BaseException, origin: BaseException) -> str:
-    """Return the message without Hydra's search path, error codes and object types."""
+    """Return the message of an error without Hydra's search path, error codes and object types."""
     if isinstance(origin, MissingMandatoryValue):
         return f"{getattr(origin, 'full_key', '')}: this setting is mandatory and has no value."
     text = str(origin) if isinstance(origin, ValidationError) else str(error)

@@ -1,4 +1,4 @@
-"""The composition of overrides to settings, as for a build, for commands that do not build."""
+"""The composition of overrides to settings, as a build does it, for commands that do not build."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cosybuild.config.settings import Settings
 
 
 def settings_from_words(words: Sequence[str]) -> Settings:
-    """Return the settings that overrides `key=value` compose to.
+    """Return the settings that overrides of the form `key=value` compose to.
 
     Raises:
         ConfigurationError: the settings contradict each other.
-        hydra.errors.HydraException, omegaconf.errors.OmegaConfBaseException: a word is no valid override.
+        hydra.errors.HydraException, omegaconf.errors.OmegaConfBaseException: a word is not a valid override.
     """
     with open_loader():
         return parse(compose("config", overrides=[add_brackets(add_quotes(word)) for word in words]))

@@ -1,4 +1,4 @@
-"""The JSON schema of the configuration for editors, derived from the frozen settings."""
+"""The JSON schema of the configuration, for editors, derived from the settings classes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _PACKAGE = "An option that starts with `# @package _global_` has the keys of the
 
 
 def json_schema(group: str | None = None) -> dict[str, Any]:
-    """Return the schema of the root configuration, or of one group's option files.
+    """Return the JSON schema of the root configuration, or of the option files of one group.
 
     Args:
-        group: a group that has settings, e.g. `trt_profile`.
+        group: a group that has settings, e.g. `trt_profile`; None for the root configuration.
 
     Raises:
-        KeyError: no setting of the root has that name.
+        KeyError: no group with settings has that name.
     """
     cls = Settings if group is None else settings_class(Settings, group)
     if cls is None:

@@ -1,4 +1,4 @@
-"""Settings of cosybuild's own launchers; Hydra validates `hydra.launcher` against them."""
+"""The settings of cosybuild's own Hydra launcher, `ray`. Hydra validates `hydra.launcher` with them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from hydra.core.config_store import ConfigStore
 
 @dataclass
 class RaySettings:
-    """The settings of `hydra.launcher` under `hydra/launcher=ray`; not frozen, because OmegaConf merges into it.
+    """The settings of `hydra.launcher` with `hydra/launcher=ray`.
+
+    The class is not frozen, because OmegaConf merges values into it.
 
     Attributes:
-        address: the address of the cluster, e.g. 10.0.0.1:6379. None uses RAY_ADDRESS, else the cluster that this
-            machine is part of, else a cluster that is started for the sweep.
-        directory: the working directory of cells on a node, with `~` and `$NAMES` of that node's environment. None
-            uses the working directory of the command. It is created where it is missing.
-        num_cpus: processors of a node that a cell reserves; it computes with that many threads.
-        num_gpus: GPUs that a cell reserves; it sees that many.
-        resources: further resources that a cell reserves, by the cluster's own names.
-        max_retries: how often a cell is restarted after its process or node was lost.
+        address: the address of the cluster, e.g. 10.0.0.1:6379. If it is None, RAY_ADDRESS is used, else the cluster
+            that this machine belongs to, else a cluster that is started for the sweep.
+        directory: the working directory of cells on a node, with `~` and `$NAMES` of that node's environment. It is
+            created if it does not exist. None stands for the working directory of the command.
+        num_cpus: the number of processors of a node that a cell reserves. The cell computes with as many threads.
+        num_gpus: the number of GPUs that a cell reserves. The cell sees no others.
+        resources: further resources that a cell reserves, by their names in the cluster.
+        max_retries: the number of times that a cell is started again after its process or node was lost.
         init: further arguments of `ray.init`.
     """
 
@@ -35,8 +37,8 @@ class RaySettings:
 
 
 def register_launchers() -> None:
-    """Register cosybuild's `hydra/launcher=ray`, also where the plugin hydra-ray-launcher is installed.
+    """Register cosybuild's `hydra/launcher=ray` with Hydra, also if the plugin hydra-ray-launcher is installed.
 
-    Hydra's plugins must be loaded already: of two options with one name, Hydra uses the one that is stored last.
+    Hydra's plugins must be loaded before: of two options with one name, Hydra uses the one that was stored last.
     """
     ConfigStore.instance().store(group="hydra/launcher", name="ray", node=RaySettings, provider="cosybuild")

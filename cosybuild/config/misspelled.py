@@ -1,4 +1,4 @@
-"""Errors for names and values that the configuration does not have; each suggests the most similar valid one."""
+"""Errors for names and values that the configuration does not have. They suggest the most similar valid one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError
 
 _FEW = 3
-"""The largest number of settings with one name that an error suggests."""
+"""The largest number of settings that an error suggests. If more settings have the name, none is suggested."""
 
 _UNKNOWN_OPTION = re.compile(
     r"Could not find '(?P<path>[^']+)'\s+Available options in '(?P<group>[^']+)':(?P<known>.*)", re.S
@@ -31,11 +31,11 @@ _SEVERAL_VALUES = re.compile(r"Ambiguous value for argument '(?P<key>[^=']+)=(?P
 
 
 def refused_value(error: BaseException, origin: BaseException) -> ConfigurationError | None:
-    """Return the error for a value that Hydra or OmegaConf refuses; None for any other error.
+    """Return the error for a value that Hydra or OmegaConf does not accept; None for any other error.
 
     Args:
         error: Hydra's error.
-        origin: the error that caused it.
+        origin: the error of OmegaConf or Hydra that caused it; `error` itself if there is none.
     """
     text = str(error)
     if isinstance(origin, ValidationError):
@@ -51,14 +51,15 @@ def refused_value(error: BaseException, origin: BaseException) -> ConfigurationE
 
 
 def suggestion(full_key: str, known: Sequence[str], value: str | None = None) -> str:
-    """Return ` Did you mean export.opset?` for an unknown setting; empty if no setting is near.
+    """Return a text such as ` Did you mean export.opset?` for an unknown setting; empty if no setting is similar.
 
-    The first that exists is suggested: a near name in the same group, the same name elsewhere, a near name elsewhere.
+    The first setting that exists is suggested: a similar name in the same group, the same name in another group, a
+    similar name in another group.
 
     Args:
         full_key: the dotted name as it was given.
-        known: the settings of the group that was named.
-        value: the value that was given, which the suggestion repeats.
+        known: the settings of the group in this name.
+        value: the value that was given, which the suggestion repeats; None for no value.
     """
     group, _, key = full_key.rpartition(".")
     given = "" if value is None else f"={value}"
@@ -119,7 +120,7 @@ def _several_values(key: str, values: str) -> ConfigurationError:
 
 
 def _leaves(cls: Any, prefix: str = "") -> Iterator[str]:
-    """Yield the dotted name of every setting, without the elements of lists."""
+    """Yield the dotted name of every setting. A list or mapping of settings counts as one setting."""
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         inner = settings_class(cls, field.name)
@@ -130,7 +131,7 @@ def _leaves(cls: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _literals(hint: Any) -> Iterator[str]:
-    """Yield the literal values that a type permits."""
+    """Yield the values that a type permits if it is an enum or a bool, also within a union or list."""
     for one in (hint, *typing.get_args(hint)):
         if isinstance(one, type) and issubclass(one, Enum):
             yield from (str(member.value) for member in one)

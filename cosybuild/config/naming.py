@@ -1,4 +1,4 @@
-"""Readable, stable names of run directories, made of the choices and a digest without the time."""
+"""The names of run directories. A name is made of the chosen options and a digest, not of the time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NOT_OF_THE_BUILD = ("store", "benchmark", "deploy", "dry_run", "lock", "hold_to
 """Settings that change where files are stored or what is printed, but not the artifacts."""
 
 _DEFAULTS = {"component": to_json(ComponentSettings()), "vocoder": to_json(VocoderSettings())}
-"""Groups that records of earlier releases lack, each with the value that describes the builds of those releases."""
+"""Groups that are missing in records of earlier releases, and the value of each that describes their builds."""
 
 _LATER: Mapping[str, Any] = {
     "model.weights_from": None,
@@ -32,22 +32,22 @@ _LATER: Mapping[str, Any] = {
     "verify.solver.steps": None,
     "ov": None,
 }
-"""Settings that records of earlier releases lack, each with the value that describes the builds of those releases."""
+"""Settings that are missing in records of earlier releases, and the value of each that describes their builds."""
 
 _NAMED_GROUPS = ("export", "precision", "trt", "trt_profile")
 _LONGEST_WORD = 80
-"""Length limit of each word, in bytes, because all words form one directory name; the digest identifies a run."""
+"""The largest length of each word in bytes. All words form one directory name, and the digest identifies the run."""
 
 
 def register_resolvers(settings_of: Callable[[DictConfig], Settings]) -> None:
     """Register `${cosybuild.run_dir:}`, `${cosybuild.run_name:}` and `${cosybuild.output_subdir:}` with OmegaConf.
 
-    Hydra resolves the run directory before it creates it, and several times. `settings_of` is called each time, so that
-    a faulty configuration is refused before anything is written.
+    Hydra resolves the name of the run directory several times before it creates the directory. `settings_of` is called
+    each time, so that an invalid configuration is refused before anything is written.
 
     Args:
-        settings_of: returns the settings of a composed configuration without the `hydra` node; raises a CosybuildError
-            for one that cannot be built.
+        settings_of: a function from a composed configuration without the `hydra` node to its settings. It raises a
+            CosybuildError for a configuration that cannot be built.
     """
 
     def name(_root_: DictConfig) -> str:
@@ -68,13 +68,17 @@ def register_resolvers(settings_of: Callable[[DictConfig], Settings]) -> None:
 
 
 def config_digest(settings: Settings) -> str:
-    """Return the sha256 of all settings that the build depends on."""
+    """Return the sha256 of all settings that can change the artifacts."""
     plain = relevant(to_json(settings))
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def relevant(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a plain configuration without the settings that do not change the artifacts."""
+    """Return a configuration as plain data, without the settings that do not change the artifacts.
+
+    Settings that earlier releases did not have are left out if their value describes the builds of those releases. So a
+    recorded configuration gives the same result as then.
+    """
     kept = {
         name: value
         for name, value in plain.items()
@@ -108,7 +112,8 @@ def run_name(settings: Settings, choices: Mapping[str, Any]) -> str:
     """Return the name of a run, e.g. `cosyvoice2-opset18-fp32-none-default-1f0c9a3b`.
 
     Args:
-        choices: Hydra's chosen option of each group.
+        settings: the settings of the run.
+        choices: group -> option that Hydra has chosen.
     """
     model = settings.model_dir.rstrip("/") if settings.model_dir else str(choices.get("model", "model"))
     streaming = ["cached" if settings.model.cache else "streaming"] if settings.model.streaming else []
@@ -117,6 +122,6 @@ def run_name(settings: Settings, choices: Mapping[str, Any]) -> str:
     built = settings.component
     component = [] if built == ComponentSettings() else [built.name.value, *settings.vocoder.words]
     words = [PurePath(model).name or "model", *component, *streaming, *chosen, config_digest(settings)[:8]]
-    # Letters of every script stay: a directory 模型 would otherwise be called `_`.
+    # Keep letters of all scripts. Otherwise, a directory 模型 would be called `_`.
     plain = [re.sub(r"[^\w.]+", "_", word).encode()[:_LONGEST_WORD].decode(errors="ignore") for word in words]
     return "-".join(plain)

@@ -1,4 +1,4 @@
-"""The conversion between the composed DictConfig, frozen settings and plain data; no other module converts them."""
+"""The conversion between the composed DictConfig, the typed settings and plain data. Only this module converts them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from cosybuild.errors import ConfigurationError
 from cosybuild.system.typed_json import from_json, to_json
 
 _PATHS = ("store.path", "deploy.dir", "deploy.sign", "hold_to", "precision.calibration", "verify.inputs")
-"""Settings with paths in which `~` is expanded here. Paths of the model are recorded as they were given."""
+"""Settings with paths in which this module expands `~`. Paths of the model are recorded as they were given."""
 
 _HINT = "Next: `python -m cosybuild --cfg job` prints every setting with its value."
 
 
 def parse(config: DictConfig) -> Settings:
-    """Return the settings of a composed configuration, checked for contradictions.
+    """Convert a composed configuration to settings, and check them for contradictions.
 
     Args:
         config: the root configuration without the `hydra` node.
@@ -36,7 +36,7 @@ def parse(config: DictConfig) -> Settings:
 
 
 def plain_from_config(config: DictConfig) -> Mapping[str, Any]:
-    """Return a composed configuration as plain data, with every interpolation resolved.
+    """Convert a composed configuration to plain data, with every interpolation resolved.
 
     Raises:
         omegaconf.errors.OmegaConfBaseException: a mandatory value is missing or an interpolation fails.
@@ -53,10 +53,11 @@ def plain_from_config(config: DictConfig) -> Mapping[str, Any]:
 
 
 def checked_settings(plain: Mapping[str, Any]) -> Settings:
-    """Return the settings of plain data, checked for contradictions.
+    """Convert plain data to settings, and check them for contradictions.
 
     Raises:
-        ConfigurationError: two settings contradict each other, or a value is out of its range.
+        ConfigurationError: a setting is unknown, missing or of another type, two settings contradict each other, or a
+            value is out of its range.
     """
     settings = settings_from_plain(plain)
     check(settings)
@@ -64,10 +65,10 @@ def checked_settings(plain: Mapping[str, Any]) -> Settings:
 
 
 def settings_from_plain(plain: Mapping[str, Any]) -> Settings:
-    """Return the settings of plain data, such as a recorded configuration.
+    """Convert plain data, such as a recorded configuration, to settings without checking for contradictions.
 
     Raises:
-        ConfigurationError: a setting is unknown, missing or not of its type.
+        ConfigurationError: a setting is unknown, missing or of another type.
     """
     settings = from_json(plain, Settings, "", _HINT)
     _check_fields(plain, to_json(settings))
@@ -75,13 +76,17 @@ def settings_from_plain(plain: Mapping[str, Any]) -> Settings:
 
 
 def apply_overrides(plain: Mapping[str, Any], words: Sequence[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return a plain configuration with the settings that a person types as `key=value`.
+    """Return a copy of a plain configuration with the changes that a user gives as `key=value`.
+
+    Args:
+        plain: the configuration.
+        words: the overrides.
 
     Returns:
-        the configuration, and the dotted names that were given.
+        The changed configuration, and the dotted names of the changed settings.
 
     Raises:
-        ConfigurationError: a word is not the `key=value` of a setting.
+        ConfigurationError: a word does not set one setting to one value.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import OverrideType
@@ -107,11 +112,12 @@ def apply_overrides(plain: Mapping[str, Any], words: Sequence[str]) -> tuple[dic
 
 
 def _check_fields(given: Any, parsed: Any, where: str = "") -> None:
-    """Refuse a name that is not a setting, and a mandatory setting without a value.
+    """Raise an error for a name that is not a setting, and for a mandatory setting without a value.
 
     Args:
-        given: the configuration, as plain data.
-        parsed: the settings made from it, as plain data; they have every field that exists.
+        given: the configuration as plain data.
+        parsed: the settings that were made from it, as plain data. They have every field that exists.
+        where: the dotted name of this part of the configuration; an empty text for the root.
     """
     unknown = [name for name in given if name not in parsed] if isinstance(parsed, dict) else []
     if unknown:  # `+group.name=...` gets past Hydra's own check

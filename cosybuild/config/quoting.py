@@ -1,24 +1,24 @@
-"""The quoting of overrides that a user types, for Hydra's grammar."""
+"""The quoting of overrides, as a user types them, for Hydra's grammar."""
 
 from __future__ import annotations
 
 import re
 
 _UNQUOTED = re.compile(r"[A-Za-z0-9_\-/%+.*@?|: \t]*")
-"""Values that Hydra reads without quotes."""
+"""Matches the values that Hydra accepts without quotes."""
 
 _BLANKS = " \t"
-"""White space that Hydra drops around a value; it keeps any other white space as text."""
+"""The white space that Hydra removes around a value. Any other white space is a part of the value."""
 
 _SYNTAX = re.compile(r"""['"\\,\[\]{}()=$]""")
-"""Characters with a meaning in Hydra's grammar: lists, sweeps, interpolations, quoted text."""
+"""Matches a character that has a meaning in Hydra's grammar: for lists, sweeps, interpolations or quoted text."""
 
 
 def add_quotes(word: str) -> str:
-    """Put quotes around the value of `key=value` where Hydra would refuse it unquoted.
+    """Put quotes around the value of `key=value` if Hydra does not accept it without quotes.
 
-    Hydra reads only some ASCII characters without quotes, so that it refuses a path such as `/home/zoë/model#2`.
-    A value with characters of Hydra's syntax stays unchanged, and so does an option such as `--config-dir=DIR`.
+    Without quotes, Hydra accepts only some ASCII characters. It refuses a path such as `/home/zoë/model#2`. A value
+    with characters of Hydra's syntax stays unchanged, and so does an option such as `--config-dir=DIR`.
     """
     key, equals, value = word.partition("=")
     if not equals or word.startswith("-") or _UNQUOTED.fullmatch(value) or _SYNTAX.search(value):

@@ -1,4 +1,4 @@
-"""Checks that the schema cannot express: ranges of values, and settings that contradict each other."""
+"""Checks of settings that the schema cannot express: ranges of values, and contradictions between settings."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _MOST_STEPS = 1000
 
 
 def check(settings: Settings) -> None:
-    """Refuse settings that contradict each other or are out of range.
+    """Raise an error for settings that contradict each other or are out of range.
 
     Raises:
-        ConfigurationError: names the setting, or both sides of the contradiction, and how to resolve it.
+        ConfigurationError: names the setting, or both sides of the contradiction, and says how to resolve it.
     """
     for rule in (
         _opset,

@@ -1,4 +1,4 @@
-"""Single values for settings that are lists: `trt.sm=89` is read as `trt.sm=[89]`."""
+"""Brackets around single values of settings that are lists: `trt.sm=89` becomes `trt.sm=[89]`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ _KEY = re.compile(r"\+{0,2}[A-Za-z_][\w.]*")
 
 
 def add_brackets(word: str, *, sweeping: bool = False) -> str:
-    """Return the override of a list with brackets around a single value; any other word stays as it is.
+    """Put brackets around the single value of a setting that is a list; return any other override unchanged.
 
     Args:
         word: an override that Hydra can parse, `key=value`.
-        sweeping: several values with commas are the choices of a sweep, and each gets brackets of its own.
+        sweeping: True if the command is a sweep. Several values with commas are then the choices of the sweep, and each
+            of them gets brackets.
     """
     key, equals, _ = word.partition("=")
     if not equals or not _KEY.fullmatch(key) or not _is_list(hint_of(key.lstrip("+"))):
@@ -42,7 +43,7 @@ def add_brackets(word: str, *, sweeping: bool = False) -> str:
 
 
 def is_sweep(words: Sequence[str]) -> bool:
-    """Return True if the words ask Hydra for a sweep."""
+    """Return True if the words of a command line ask Hydra for a sweep."""
     return any(word in ("-m", "--multirun", "hydra.mode=MULTIRUN") for word in words)
 
 

@@ -1,7 +1,7 @@
-"""The schema that Hydra validates against, derived from the frozen settings so that each field is stated once.
+"""The schema with which Hydra validates, derived from the frozen settings classes, which declare each field once.
 
-OmegaConf merges into mutable dataclasses only, and has lists where the settings have tuples. So every settings
-class gets a mutable twin here, and `parse` converts the other way.
+OmegaConf merges into mutable dataclasses only, and has lists where the settings have tuples. So a mutable class is made
+here from every settings class. `parse` converts the composed values back to the frozen classes.
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ from omegaconf import DictConfig
 from cosybuild.config.settings import Settings
 
 ROOT = "schema"
-"""The schema's name in the ConfigStore; the first entry of the root defaults list."""
+"""The name of the schema in Hydra's ConfigStore, which is the first entry of the root defaults list."""
 
 
 def register() -> None:
-    """Store the schema under the name that the root configuration's defaults list uses."""
+    """Store the schema in Hydra's ConfigStore, under the name that the root defaults list uses."""
     ConfigStore.instance().store(name=ROOT, node=mutable(Settings), provider="cosybuild")
 
 
 @cache
 def mutable(cls: type) -> type:
-    """Return a mutable class with the name, the fields and the defaults of a frozen settings class."""
+    """Return a mutable class with the name (without `Settings`), the fields and the defaults of a settings class."""
     hints = typing.get_type_hints(cls)
     fields = [(f.name, _schema_type(hints[f.name]), _default(f)) for f in dataclasses.fields(cls)]
     twin = dataclasses.make_dataclass(cls.__name__.removesuffix("Settings") or cls.__name__, fields)
-    # Launchers pickle the schema. Pickled by value, a class would lose the mark of a field without default.
+    # Launchers pickle the schema. Give the class a name by which pickle finds it: if it were pickled by value, a field
+    # without a default would lose the value that marks it.
     twin.__module__, twin.__qualname__ = __name__, f"twins.{twin.__name__}"
     return twins.keep(twin)
 
 
 class _MutableClasses:
-    """A namespace in which pickle finds the mutable class of a settings class by name; it makes a missing class."""
+    """A namespace in which pickle finds the mutable classes by name. A missing class is made when it is looked up."""
 
     def __init__(self) -> None:
         self._made: dict[str, type] = {}
@@ -71,12 +72,12 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _mapping() -> DictConfig:
-    """Return an empty mapping that accepts any key; for a struct, Hydra would require a + before each new key."""
+    """Return an empty mapping that accepts any key. For a struct, Hydra would require a `+` before each new key."""
     return DictConfig({}, flags={"struct": False})
 
 
 def _schema_type(hint: Any) -> Any:
-    """Return `hint` with settings classes replaced by their mutable classes, and tuples by lists."""
+    """Return the type `hint` with settings classes replaced by their mutable classes, and tuples by lists."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple:
         return list[_schema_type(arguments[0])]  # type: ignore[misc]  # the element type is data here

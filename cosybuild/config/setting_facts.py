@@ -1,4 +1,4 @@
-"""The facts of every setting for people: name, permitted values, default and sentence, from the typed settings."""
+"""The description of every setting for people, made from the settings classes: name, values, default and help."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from cosybuild.system.typed_json import to_json
 _WORDS: dict[Any, str] = {str: "text", int: "whole number", float: "number"}
 _PLURALS: dict[Any, str] = {str: "texts", int: "whole numbers", float: "numbers"}
 _LONGEST = 40
-"""The longest default that is shown, in characters."""
+"""The length of the longest default that is shown, in characters."""
 
 
 @dataclass(frozen=True)
 class SettingFacts:
-    """One setting.
+    """The description of one setting.
 
     Attributes:
         name: the dotted name, with `[i]` for an index and NAME for a name that the user chooses.
         hint: its type.
-        default: its value in the composed configuration, or of its class if the group is off.
-        help: its sentence.
+        default: its value in the composed configuration; the default of its class if its group is switched off.
+        help: its documentation, one sentence.
     """
 
     name: str
@@ -41,12 +41,12 @@ class SettingFacts:
     help: str
 
     def values(self, mark: Callable[[str], str] = str) -> str:
-        """Return the permitted values in words; `mark` is called on each literal value."""
+        """Return the permitted values in words. `mark` formats each literal value, e.g. as code."""
         return values_text(self.hint, mark)
 
     @property
     def default_text(self) -> str | None:
-        """The default as a user types it; None if there is none, `...` if it is too long."""
+        """The default as a user types it; None for a mandatory setting, `...` if the text is too long."""
         value = self.default.value if isinstance(self.default, Enum) else self.default
         if value == "???":
             return None
@@ -55,7 +55,7 @@ class SettingFacts:
 
 
 def composed_defaults(root: DictConfig) -> Mapping[str, Any]:
-    """Return setting or group -> plain value of a composed configuration, without Hydra's part."""
+    """Return name -> plain value of each setting and group of a composed configuration, without the `hydra` node."""
     names = [field.name for field in dataclasses.fields(Settings)]
     plain = OmegaConf.to_container(OmegaConf.masked_copy(root, names))
     assert isinstance(plain, dict)
@@ -63,7 +63,11 @@ def composed_defaults(root: DictConfig) -> Mapping[str, Any]:
 
 
 def root_settings(defaults: Mapping[str, Any]) -> Iterator[SettingFacts]:
-    """Yield the settings that are in no group."""
+    """Yield the settings that belong to no group.
+
+    Args:
+        defaults: the result of `composed_defaults`.
+    """
     hints = typing.get_type_hints(Settings)
     for field in dataclasses.fields(Settings):
         if _settings_class(hints[field.name]) is None:
@@ -71,17 +75,24 @@ def root_settings(defaults: Mapping[str, Any]) -> Iterator[SettingFacts]:
 
 
 def group_settings(group: str, defaults: Mapping[str, Any]) -> Iterator[SettingFacts]:
-    """Yield the settings of a group, nested settings included; none for a group such as `sweep`."""
+    """Yield the settings of a group, including nested ones; nothing for a group without settings, such as `sweep`.
+
+    Args:
+        group: the name of the group.
+        defaults: the result of `composed_defaults`, or an empty mapping for the defaults of the class.
+    """
     cls = settings_class(Settings, group)
     if cls is not None:
         yield from _facts(cls, group, defaults.get(group))
 
 
 def _facts(cls: Any, prefix: str, values: Any) -> Iterator[SettingFacts]:
-    """Yield the settings of a class.
+    """Yield the settings of a settings class.
 
     Args:
-        values: setting -> value in the composed configuration; None where the group is off.
+        cls: the class.
+        prefix: the dotted name of the class's place in the configuration.
+        values: setting -> value in the composed configuration; None if the group is switched off.
     """
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
@@ -100,7 +111,7 @@ def _facts(cls: Any, prefix: str, values: Any) -> Iterator[SettingFacts]:
 def hint_of(name: str) -> Any:
     """Return the type of the setting with a dotted name such as `trt.sm`, `trt.sm[0]` or `export.static.batch`.
 
-    None stands for a setting that does not exist, and for one that takes any value.
+    Return None for a setting that does not exist, and for a setting that accepts any value.
     """
     hint: Any = Settings
     for step in re.findall(r"[^.\[\]]+", name):
@@ -109,11 +120,11 @@ def hint_of(name: str) -> Any:
 
 
 def _inner(hint: Any, step: str) -> Any:
-    """Return the type that is one level inside another type; None if it is not known.
+    """Return the type of a field or element of the type `hint`; None if it is not known.
 
     Args:
-        hint: a dataclass, list or mapping, or one of them or None.
-        step: the name of the field if `hint` is a dataclass; not used for the elements of a list or mapping.
+        hint: a dataclass, list or mapping, or a union of one of them and None.
+        step: the name of the field, if `hint` is a dataclass. It is not used for the elements of a list or mapping.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
@@ -124,7 +135,7 @@ def _inner(hint: Any, step: str) -> Any:
 
 
 def values_text(hint: Any, mark: Callable[[str], str] = str) -> str:
-    """Return the values that a type permits, in words; `mark` is called on each literal value."""
+    """Return in words the values that a type permits. `mark` formats each literal value, e.g. as code."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return f"{values_text(arguments[0], mark)} or null"
@@ -154,7 +165,10 @@ def _settings_class(hint: Any) -> Any:
 
 
 def _element(hint: Any) -> tuple[str, Any]:
-    """Return the path of an element of a list or mapping of settings, and its dataclass."""
+    """Return the path from a list or mapping to its elements, such as `[i]`, and the dataclass of the elements.
+
+    For any other type, return an empty text and None.
+    """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
         return "", hint

@@ -1,4 +1,4 @@
-"""The run configuration, frozen and typed."""
+"""The typed, frozen configuration of a run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cosybuild.config.groups.vocoder import VocoderSettings
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings of a run. A group that is None is switched off."""
+    """All settings of a run. If the value of a group is None, the group is switched off."""
 
     model_dir: str | None = setting(
         None, "A CosyVoice model directory, or a hub id such as FunAudioLLM/CosyVoice2-0.5B.", local=True

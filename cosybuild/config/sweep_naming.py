@@ -1,4 +1,4 @@
-"""Readable, stable names of sweeps, made of the varied settings and a digest of them, without the time."""
+"""The names of sweep directories. A name is made of the varied settings and a digest, not of the time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def register_sweep_resolvers(run_dir: Callable[[DictConfig], str]) -> None:
     """Register `${cosybuild.sweep_dir:}` and `${cosybuild.sweep_subdir:}` with OmegaConf.
 
     Args:
-        run_dir: returns the run directory of a job's configuration; raises CosybuildError for one that cannot be built.
+        run_dir: a function from a job's configuration to its run directory. It raises CosybuildError for a
+            configuration that cannot be built.
     """
 
     def sweep_dir(*, _root_: DictConfig) -> str:
@@ -53,12 +54,12 @@ def register_sweep_resolvers(run_dir: Callable[[DictConfig], str]) -> None:
 
 
 def dry_directory() -> Path:
-    """Return the directory for the files that Hydra writes even in a dry run; the caller removes it."""
+    """Return the directory for the files that Hydra writes even in a dry run. The caller must remove it."""
     return Path(tempfile.gettempdir()) / f"cosybuild-dry-{os.getpid()}"
 
 
 def cell_id(overrides: Sequence[str]) -> str:
-    """Return the name of one cell of a sweep; the order of its overrides does not matter."""
+    """Return the id of one cell of a sweep, a digest of its overrides. Their order does not matter."""
     return hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()[:10]
 
 
@@ -66,9 +67,9 @@ def sweep_name(words: Sequence[str], params: Mapping[str, str], choices: Mapping
     """Return the name of a sweep, e.g. `cosyvoice2_tiny-matrix-5d20aa91` or `export-trt-1f0c9a3b`.
 
     Args:
-        words: the overrides of the command line, including those that sweep.
+        words: the overrides of the command line, including those with several values.
         params: Hydra's `sweeper.params`.
-        choices: Hydra's chosen option of each group.
+        choices: group -> option that Hydra has chosen.
     """
     said = {key: value for key, _, value in (word.partition("=") for word in words)}
     together = {**params, **said}
@@ -86,7 +87,10 @@ def sweep_name(words: Sequence[str], params: Mapping[str, str], choices: Mapping
 
 
 def _is_varied(value: str) -> bool:
-    """Return True for a list of choices: `a,b`, `choice(a,b)`, `range(1,4)`; not for `[a,b]` or `{x: 1, y: 2}`."""
+    """Return True for a value with several choices: `a,b`, `choice(a,b)` or `range(1,4)`.
+
+    A single list or mapping such as `[a,b]` or `{x: 1, y: 2}` has no choices.
+    """
     inside = re.sub(r"'[^']*'|\"[^\"]*\"", "", value)
     while (shorter := re.sub(r"[\[{][^\[\]{}]*[\]}]", "", inside)) != inside:
         inside = shorter

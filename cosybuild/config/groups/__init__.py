@@ -1,5 +1,5 @@
-"""One module for each configuration group, with the frozen dataclass that alone declares its fields.
+"""One module for each configuration group. It has the frozen dataclass that declares the group's settings.
 
-The schema that Hydra validates against is derived from these classes (`config.schema`), and so are the
-configuration reference and the JSON schema. A field's `help` is its documentation.
+The schema with which Hydra validates is derived from these classes (`config.schema`), and so are the configuration
+reference and the JSON schema. Each setting is declared only here. The `help` of a field is its documentation.
 """

@@ -10,7 +10,7 @@ from cosybuild.config.groups.verify import Provider
 
 
 class Point(str, Enum):
-    """A size of a profile."""
+    """A size in the range of a profile at which artifacts are timed."""
 
     min = "min"
     opt = "opt"
@@ -19,7 +19,7 @@ class Point(str, Enum):
 
 @dataclass(frozen=True)
 class BenchmarkSettings:
-    """The runners and sizes that are timed, and the conditions that end the timing. They never change the artifacts."""
+    """Settings of the timing: what is timed, at which sizes, and when it ends. They never change an artifact."""
 
     points: tuple[Point, ...] = setting(tuple, "The sizes of the first profile to time; empty: opt.")
     lengths: tuple[int, ...] = setting(tuple, "Further sizes to time, for every dynamic axis except the batch.")

@@ -9,7 +9,7 @@ from cosybuild.config.groups.field import setting
 
 
 class ComponentName(str, Enum):
-    """The components that can be built; `models/components/` has one module for each but `token2wav`."""
+    """The components that can be built. `models/components/` has one module for each, except for `token2wav`."""
 
     estimator = "estimator"
     frontend = "frontend"
@@ -21,7 +21,7 @@ class ComponentName(str, Enum):
 
 @dataclass(frozen=True)
 class ComponentSettings:
-    """The component that is built. It has no further settings: everything else follows from the model."""
+    """The component that is built. There are no further settings: everything else follows from the model."""
 
     name: ComponentName = setting(
         ComponentName.estimator,

@@ -1,4 +1,4 @@
-"""`deploy`: the directory in service and the file names that a runtime expects there."""
+"""`deploy`: the copying of artifacts into a directory in service, under the file names that a runtime expects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cosybuild.config.groups.field import setting
 
 
 class Service(str, Enum):
-    """The runtime whose file names are used (docs/runtimes.md has the table)."""
+    """The runtime that reads the deployed files. docs/runtimes.md has the table of its file names."""
 
     cosyvoice = "cosyvoice"
     token2wav = "token2wav"
@@ -28,7 +28,7 @@ class TritonBackend(str, Enum):
 
 
 class InstanceKind(str, Enum):
-    """The kind of device that instances run on."""
+    """The kind of device on which instances of a Triton model run."""
 
     gpu = "gpu"
     cpu = "cpu"
@@ -36,7 +36,7 @@ class InstanceKind(str, Enum):
 
 @dataclass(frozen=True)
 class TritonSettings:
-    """Settings of a Triton model repository."""
+    """Settings of a model in a Triton repository."""
 
     backend: TritonBackend = setting(TritonBackend.auto, "auto: tensorrt if the run built a plan, else onnxruntime.")
     model: str | None = setting(
@@ -59,7 +59,7 @@ class TritonSettings:
 
 @dataclass(frozen=True)
 class DeploySettings:
-    """The target and the conditions of a deployment. They change no artifact; some services need additional ones."""
+    """The target and the conditions of a deployment. They change no artifact."""
 
     service: Service = setting(
         Service.bundle,

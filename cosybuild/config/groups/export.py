@@ -9,14 +9,14 @@ from cosybuild.config.groups.field import setting
 
 
 class Exporter(str, Enum):
-    """The exporter of torch that writes the graph."""
+    """The exporter of PyTorch that writes the ONNX graph."""
 
     torchscript = "torchscript"
     dynamo = "dynamo"
 
 
 class Attention(str, Enum):
-    """The operators by which an exported graph computes attention."""
+    """The ONNX operators with which an exported graph computes attention."""
 
     spelled = "spelled"
     operator = "operator"
@@ -24,7 +24,7 @@ class Attention(str, Enum):
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """Settings of the export to ONNX."""
+    """Settings of the export from PyTorch to ONNX."""
 
     opset: int = setting(
         18, "The opset of the default domain, 17 to 23. The export fails if the exporter writes another one."

@@ -1,4 +1,4 @@
-"""The declaration of a setting (a default and a sentence on what it does), and the class of a group's settings."""
+"""The declaration of a setting, with its default and its documentation, and the search for the class of a group."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ def setting(default: Any, help: str, *, local: bool = False) -> Any:
     """Return a dataclass field with documentation.
 
     Args:
-        default: an immutable value, or a callable without arguments that makes one (a factory).
-        help: what the setting does, with its unit.
-        local: True if its value is valid on one machine only, such as the path of a file. The value in an imported
-            record is not used.
+        default: an immutable value, or a callable without arguments that returns the default (a factory).
+        help: a sentence on what the setting does, with its unit.
+        local: True if a value is valid on one machine only, such as the path of a file. The value in the record of an
+            imported run is then not used.
     """
     metadata = {"help": help, "local": local}
     if callable(default):
@@ -23,9 +23,9 @@ def setting(default: Any, help: str, *, local: bool = False) -> Any:
 
 
 def settings_class(owner: Any, name: str) -> type | None:
-    """Return the class of the settings that a field of `owner` holds, or None if it holds no settings.
+    """Return the settings class in the type of a field of `owner`, or None if the type has none.
 
-    The field may be optional; its value may also be a sequence of settings.
+    The field may be optional, and may be a sequence or mapping of settings.
     """
     hint = typing.get_type_hints(owner).get(name)
     candidates = [one for one in (hint, *typing.get_args(hint)) if isinstance(one, type)]

@@ -10,7 +10,7 @@ from cosybuild.config.groups.field import setting
 
 
 class Family(str, Enum):
-    """The family of the model."""
+    """The family of the model; `module` and `onnx` stand for a model of the user."""
 
     auto = "auto"
     cosyvoice1 = "cosyvoice1"
@@ -46,7 +46,7 @@ class TensorSettings:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """The model that is built: its family, and for an open family (module, onnx) its source."""
+    """The model that is built: its family, and its source for the open families `module` and `onnx`."""
 
     family: Family = setting(
         Family.auto, "The model family; auto: the family of model_dir, or cosyvoice2 without a model_dir."

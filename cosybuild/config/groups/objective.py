@@ -1,4 +1,4 @@
-"""`objective`: the figure that a search minimises and that `select` orders by."""
+"""`objective`: the figure that a searching sweeper minimises and by which `select` orders the cells."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Objective(str, Enum):
-    """A figure of a finished run; smaller is better for each."""
+    """A figure of a finished run. A smaller value is better for each of them."""
 
     error = "error"
     memory = "memory"

@@ -9,9 +9,12 @@ from cosybuild.config.groups.field import setting
 from cosybuild.config.groups.trt import Unmet
 
 ARITHMETIC = "arithmetic"
-"""The word in `ov.keep_fp32` for all operators except products, softmax and those that only move data."""
+"""The word in `ov.keep_fp32` that selects all operators except matrix products, softmax and data movement."""
 PHASES = "phases"
-"""The word in `ov.keep_fp32` for all operators that compute the arguments of sines, such as the time embedding's."""
+"""The word in `ov.keep_fp32` that selects all operators that compute the arguments of sines.
+
+An example is the estimator's embedding of the time.
+"""
 
 
 class OvPrecision(str, Enum):
@@ -31,7 +34,7 @@ class OvWeights(str, Enum):
 
 @dataclass(frozen=True)
 class OvSettings:
-    """Settings of the IR. It is made of the float32 graph, so the group `precision` does not change it."""
+    """Settings of the OpenVINO IR. It is made from the float32 graph, so the group `precision` does not change it."""
 
     precision: OvPrecision = setting(
         OvPrecision.fp32,

@@ -1,4 +1,4 @@
-"""`precision`: the number type in which the graph, and every engine made of it, computes."""
+"""`precision`: the number type in which the graph computes, and every engine that is built from the graph."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from cosybuild.config.groups.field import setting
 class Target(str, Enum):
     """The number type of the lowered graph.
 
-    fp32 and tf32 leave the graph as it is: tf32 is float32 storage, and a flag of the engine builder
-    lets matrix units round the factors to 10 bits. fp16 and bf16 lower every node but those that a rule,
-    a range or a pattern keeps. mixed lowers matrix products and convolutions only, to fp16.
+    fp32 and tf32 leave the graph as it is. tf32 stores float32, and a flag of the engine builder lets matrix units
+    round the factors to 10 bits. fp16 and bf16 lower every node except those that a rule, a range or a pattern keeps in
+    float32. mixed lowers matrix products and convolutions only, to fp16.
     """
 
     fp32 = "fp32"
@@ -24,7 +24,7 @@ class Target(str, Enum):
 
 
 class Method(str, Enum):
-    """The method that chooses the nodes that stay in fp32."""
+    """The method that chooses the nodes that stay in float32."""
 
     rules = "rules"
     search = "search"
@@ -32,7 +32,7 @@ class Method(str, Enum):
 
 
 class InputOutput(str, Enum):
-    """The type of the graph's inputs and outputs."""
+    """The number type of the graph's inputs and outputs: that of the target (match) or float32 (keep)."""
 
     match = "match"
     keep = "keep"
@@ -40,7 +40,7 @@ class InputOutput(str, Enum):
 
 @dataclass(frozen=True)
 class PrecisionSettings:
-    """Settings of the lowering, and of the inputs on which its ranges are measured."""
+    """Settings of the lowering, and of the calibration inputs on which the ranges of its tensors are measured."""
 
     target: Target = setting(
         Target.fp32,

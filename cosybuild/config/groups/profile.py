@@ -1,4 +1,4 @@
-"""`trt_profile`: the sizes that an engine serves; verification covers the same range."""
+"""`trt_profile`: the ranges of sizes that an engine serves. Verification covers the same ranges."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cosybuild.config.groups.field import setting
 
 @dataclass(frozen=True)
 class RangeSettings:
-    """The sizes of one symbolic dimension."""
+    """The sizes that one dynamic axis can have."""
 
     min: Any = setting(
         "???", "The smallest size: a whole number of frames, or a text with a unit of time such as '60 s'."
@@ -22,7 +22,7 @@ class RangeSettings:
 
 @dataclass(frozen=True)
 class ProfileSettings:
-    """One or several optimisation profiles. Each maps symbols to ranges, stated once for all inputs."""
+    """One or several optimisation profiles. Each maps names of dynamic axes to ranges, for all inputs together."""
 
     name: str = setting("default", "The name of the profiles in reports.")
     profiles: tuple[dict[str, RangeSettings], ...] = setting(

@@ -1,4 +1,4 @@
-"""`simplify`: reduction of the graph to fewer nodes that compute the same function."""
+"""`simplify`: the reduction of the graph to fewer nodes that compute the same function."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from cosybuild.config.groups.field import setting
 
 @dataclass(frozen=True)
 class StoreSettings:
-    """The store of the results of finished steps, and its remote. These settings are not part of any key."""
+    """The store of the results of finished steps, and its remote. These settings do not change any result."""
 
     path: str = setting("outputs/store", "The store's directory, relative to the working directory.")
     remote: str | None = setting(None, "The remote as an fsspec URL: s3://..., gs://..., file://...")

@@ -1,4 +1,4 @@
-"""`trt`: the build of engines of the TensorRT family."""
+"""`trt`: the build of engines with TensorRT or TensorRT-RTX."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cosybuild.config.groups.field import setting
 
 
 class TrtBackend(str, Enum):
-    """The library of the TensorRT family that builds."""
+    """The library that builds the engine."""
 
     auto = "auto"
     tensorrt = "tensorrt"
@@ -17,14 +17,14 @@ class TrtBackend(str, Enum):
 
 
 class Typing(str, Enum):
-    """The source of the layers' types: the graph (strong), or the builder under a flag (weak)."""
+    """The source of the types in which layers compute: the graph (strong), or the builder under a flag (weak)."""
 
     strong = "strong"
     weak = "weak"
 
 
 class HardwareCompatibility(str, Enum):
-    """The other GPUs on which a TensorRT plan must also load."""
+    """The further GPUs on which an engine of TensorRT must load."""
 
     none = "none"
     same_compute_capability = "same_compute_capability"
@@ -32,7 +32,7 @@ class HardwareCompatibility(str, Enum):
 
 
 class Refit(str, Enum):
-    """The weights that can be replaced in the built engine."""
+    """The weights that can be replaced in a built engine."""
 
     none = "none"
     full = "full"
@@ -40,7 +40,7 @@ class Refit(str, Enum):
 
 
 class Unmet(str, Enum):
-    """The reaction to an engine that misses a requirement."""
+    """The reaction to an artifact that misses a requirement: an error or a warning."""
 
     fail = "fail"
     warn = "warn"
@@ -48,7 +48,7 @@ class Unmet(str, Enum):
 
 @dataclass(frozen=True)
 class TrtSettings:
-    """Settings of the engine builder. The group `precision` decides the precision."""
+    """Settings of the engine builder. The group `precision` determines the precision."""
 
     precision: str | None = setting(
         None, "The precision of the chosen option, which must agree with the group precision; null: that of the group."

@@ -10,14 +10,14 @@ from cosybuild.config.groups.field import setting
 
 
 class VerifyMode(str, Enum):
-    """The set of cases that are compared."""
+    """The rule that selects the cases of verification."""
 
     strict = "strict"
     upstream = "upstream"
 
 
 class Provider(str, Enum):
-    """The device on which ONNX Runtime computes."""
+    """The execution provider of ONNX Runtime, which determines the device."""
 
     auto = "auto"
     cpu = "cpu"
@@ -25,7 +25,7 @@ class Provider(str, Enum):
 
 
 class SolverPoint(str, Enum):
-    """The length of an utterance that the solver runs on: 64 frames, or a size of the profile."""
+    """The length of an utterance on which the solver runs: 64 frames, or a size of the profile."""
 
     short = "short"
     opt = "opt"
@@ -34,10 +34,10 @@ class SolverPoint(str, Enum):
 
 @dataclass(frozen=True)
 class SolverCheck:
-    """Gates of the estimator inside its solver: Euler steps with classifier-free guidance, as in the model directory.
+    """Gates of the estimator inside its solver, which makes Euler steps with classifier-free guidance.
 
-    Every gate is a metric of docs/verification.md and its bound, measured on the mel after the last step.
-    The same page describes the measurement of the defaults.
+    Every gate is a metric of docs/verification.md and its bound. It is measured on the mel spectrogram after the last
+    step. The same page describes how the defaults were measured.
     """
 
     points: tuple[SolverPoint, ...] = setting(
@@ -68,7 +68,7 @@ class SolverCheck:
 
 @dataclass(frozen=True)
 class HopGates:
-    """Gates of each conversion (hop) from exact arithmetic to the artifact: metric -> bound."""
+    """Gates of each hop, which is one conversion between exact arithmetic and the artifact: metric -> bound."""
 
     torch: dict[str, float] = setting(
         lambda: {"snr_db": 94.0}, "Bounds for PyTorch in float32 against float64: metric -> bound."
@@ -86,7 +86,7 @@ class HopGates:
 
 @dataclass(frozen=True)
 class OutputLimits:
-    """The tolerances of one output, in place of those of the whole model; null and empty: those of the model."""
+    """The tolerances of one output, in place of those of the whole model. Null and empty mean those of the model."""
 
     rtol: float | None = setting(None, "The relative tolerance of each element of the float32 graph.")
     atol: float | None = setting(None, "The absolute tolerance of each element, in the output's units.")
@@ -99,15 +99,18 @@ class OutputLimits:
 
 @dataclass(frozen=True)
 class VerifySettings:
-    """The cases that are compared, the runtime, and the tolerances.
+    """The cases of verification, the runtime that computes them, and the tolerances.
 
-    For each element: |a - r| <= atol + rtol * |r|, where `strict` multiplies atol by the output's root mean
-    square if that exceeds 1; for each output: at least `snr_db`. The defaults were
-    measured against PyTorch in float32, with simplified graphs of opset 18 in ONNX Runtime on one CPU thread. There
-    were 1346 cases of twelve seeds on the three tiny models, full and streaming, with batches of 2 to 32. The worst
-    ratio was 103 dB. With rtol 1e-4, the largest atol that a case needed was 5.4e-5, in guidance rows of CosyVoice 1,
-    whose normalisations have almost no variance there. Small faults that were made on purpose (one weight scaled by
-    1.001, an epsilon of 1e-6 instead of 1e-5) give 89 dB or less, if they are larger than the rounding at all.
+    Each element must satisfy |a - r| <= atol + rtol * |r|, where `a` is the artifact's value and `r` the reference.
+    With mode `strict`, atol is multiplied by the output's root mean square if that exceeds 1. Each output must reach
+    `snr_db`.
+
+    The defaults were measured against PyTorch in float32, with simplified graphs of opset 18 in ONNX Runtime on one CPU
+    thread. There were 1346 cases of twelve seeds on the three tiny models, with full attention and streaming, and with
+    batches of 2 to 32. The worst ratio was 103 dB. With rtol 1e-4, the largest atol that a case needed was 5.4e-5, in
+    guidance rows of CosyVoice 1, whose normalisations have almost no variance there. Small faults that were made on
+    purpose (one weight scaled by 1.001, an epsilon of 1e-6 instead of 1e-5) give 89 dB or less, if they are larger than
+    the rounding at all.
     """
 
     mode: VerifyMode = setting(

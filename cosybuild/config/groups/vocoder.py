@@ -9,12 +9,12 @@ from cosybuild.config.groups.field import setting
 
 
 class Cut(str, Enum):
-    """The end of the exported graph."""
+    """The place in the vocoder at which the exported graph ends."""
 
     none = "none"
-    """The waveform."""
+    """The graph ends with the waveform."""
     spectrum = "spectrum"
-    """Magnitude and phase of its spectra; the runtime does the synthesis."""
+    """The graph ends with the magnitude and phase of the spectra. The runtime computes the waveform from them."""
 
 
 class F0Type(str, Enum):
@@ -26,7 +26,7 @@ class F0Type(str, Enum):
 
 @dataclass(frozen=True)
 class VocoderSettings:
-    """The variant of the vocoder's graph. Other components do not read it."""
+    """The variant of the vocoder's graph. Other components do not use these settings."""
 
     cut: Cut = setting(
         Cut.none,
@@ -41,6 +41,6 @@ class VocoderSettings:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """One word for each difference from the default variant, for names and keys: `spectrum`, `f0_float64`."""
+        """One word for each setting that differs from the default, for names and keys: `spectrum`, `f0_float64`."""
         cut = () if self.cut is Cut.none else (self.cut.value,)
         return cut if self.f0 is F0Type.float32 else (*cut, f"f0_{self.f0.value}")
