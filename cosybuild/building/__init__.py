@@ -1,1 +1,1 @@
-"""The build, independent of any model: stages, plans, the runner, events and records."""
+"""The build, independent of any model: stages, plans, the runner, events, subprocesses and records."""

@@ -22,9 +22,9 @@ class Attempt:
         step: the step of the plan.
         inputs: slot -> artifact, for the inputs whose content is known.
         key: the cache key; None until all inputs are known.
-        why: the reason to run the stage; None until it is clear that it must run.
-        peak_bytes: growth of memory in bytes; None until the stage has run or failed.
-        restored: number of times that lost inputs were built again for this step.
+        why: the reason why the stage runs; None until it is clear that it must run.
+        peak_bytes: the growth of memory in bytes; None until the stage has run or failed.
+        restored: the number of times that lost inputs were built again for this step.
         warnings: the warnings for the user so far; for a cached step, those of its build.
     """
 
@@ -48,14 +48,15 @@ class Attempt:
         metrics: Mapping[str, Any] | None = None,
         made: Mapping[str, Any] | None = None,
     ) -> StepRecord:
-        """Return the step's record; the arguments are explained at `StepRecord`.
+        """Return the step's record with this action; `StepRecord` explains the fields.
 
         Args:
-            action: the end of the step, e.g. `built`.
-            reason: the reason for the action.
-            outputs: slot -> artifact.
-            metrics: the figures of the stage.
-            made: time, host and duration of the build of the outputs, which an earlier run may have made.
+            action: the way in which the step ended, e.g. `built`.
+            reason: the reason for the action, in words.
+            outputs: slot -> artifact; None for none.
+            metrics: the measurements of the stage; None for none.
+            made: time, host and duration of the build of the outputs, which an earlier run may have made; None if there
+                are no outputs.
         """
         parts = {} if self.key is None else self.key.parts
         return StepRecord(

@@ -1,11 +1,11 @@
-"""The events of a build, which the console, the log file and reports read.
+"""The events of a build. The console, the log file and reports read them.
 
 | kind | when | facts |
 |---|---|---|
 | planning | something that takes time before the steps are known | message |
 | planned | once for each step, before the first step runs | verdict, reason |
 | started | a step begins to build | reason, does (in words), expected (seconds; None without history) |
-| progress | a stage reports its progress | `done`, `total`, `what`, as far as it knows them |
+| progress | a stage reports its progress | `done`, `total`, `what`, as far as the stage knows them |
 | waiting | another process builds the same key | holder |
 | finished | a step was built | seconds, peak_bytes, outputs |
 | cached | a step was not built | action (hit, pulled), reason, seconds |
@@ -36,10 +36,10 @@ class Event:
     """One event of a build.
 
     Attributes:
-        at: seconds since the epoch.
+        at: the time in seconds since the epoch.
         kind: one of KINDS.
-        step: the step's label; None if it concerns the whole build.
-        facts: plain JSON data.
+        step: the label of the step; None for an event of the whole build.
+        facts: plain JSON data, whose fields depend on the kind.
     """
 
     at: float
@@ -52,9 +52,9 @@ Sink = Callable[[Event], None]
 
 
 class EventBus:
-    """The distributor of events: every sink receives every event in the same order. It is thread-safe.
+    """Passes every event to every sink, in the same order. It is thread-safe.
 
-    A sink that cannot write (a full disk, a closed pipe) is removed, and the others receive a warning: a
+    A sink that cannot write (a full disk, a closed pipe) is removed, and the other sinks receive a warning, because a
     log must not end a build. Any other error of a sink is a defect and is raised.
     """
 
@@ -69,7 +69,7 @@ class EventBus:
             self._sinks.append(sink)
 
     def emit(self, kind: str, step: str | None = None, /, **facts: Any) -> None:
-        """Pass an event of this kind, step and facts to all sinks."""
+        """Make an event of this kind, step and facts, and pass it to all sinks."""
         assert kind in KINDS, f"'{kind}' is no kind of event"
         with self._lock:
             self._hand_out(Event(self._clock.now(), kind, step, facts))
@@ -87,9 +87,9 @@ class EventBus:
 
 
 class JsonLines:
-    """A sink that appends each event to a file as one line of JSON.
+    """Event sink that appends each event to a file as one line of JSON.
 
-    Each line is a single write to a file opened for appending, so that a killed process leaves whole lines.
+    Each line is a single write to a file opened for appending. So the file of a killed process has whole lines only.
 
     Raises:
         OSError: the file cannot be opened.
@@ -112,6 +112,6 @@ class JsonLines:
 
 
 def line_from_event(event: Event) -> str:
-    """Return one line of JSON with its line end; values that JSON does not know are written as `str(value)`."""
+    """Return an event as one line of JSON, with a line end. A value unknown to JSON is written as `str(value)`."""
     plain = {"at": event.at, "kind": event.kind, "step": event.step, **event.facts}
     return figure.dumps(plain, default=str) + "\n"

@@ -1,4 +1,4 @@
-"""Conversion of errors of the machine to errors for users, and of errors to records."""
+"""The conversion of errors that the machine caused to errors for users, and of errors to records."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ _DISK = FULL | {errno.EROFS}
 
 @contextmanager
 def convert_machine_errors(label: str, workdir: Path | None = None, memory: PeakMemory | None = None) -> Iterator[None]:
-    """Convert errors that the machine caused in the `with` block to errors that name the step `label`.
+    """Convert errors that the machine caused in the `with` block to errors that name the step.
+
+    Args:
+        label: the label of the step.
+        workdir: the working directory of the step; None if it has none.
+        memory: the measurement of the step's memory, for the message; None if there is none.
 
     Raises:
         OutOfMemory: in place of any error that reports a lack of memory.
-        StoreError: in place of an OSError of a full or read-only disk, and of any error after the working
-            directory was removed.
+        StoreError: in place of an OSError of a full or read-only disk, and of any error after the working directory was
+            removed.
     """
     try:
         yield
@@ -50,7 +55,7 @@ def convert_machine_errors(label: str, workdir: Path | None = None, memory: Peak
 
 
 def failure_from_error(label: str, error: BaseException) -> Failure:
-    """Return the record of `error`, which ended the step `label`."""
+    """Convert the error that ended the step `label` to the record of a failure."""
     if isinstance(error, CosybuildError):
         return Failure(label, error.kind, error.message, error.hint, error.exit_code)
     if isinstance(error, OSError) and is_of_the_disk(error):

@@ -1,4 +1,4 @@
-"""Estimates of a step's time, size and memory from earlier builds on this machine."""
+"""Estimates of the time, output size and memory of a step, from earlier builds on this machine."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _NEIGHBOURS = 5
 
 @dataclass(frozen=True)
 class Expectation:
-    """The expected cost of a step: medians over earlier builds.
+    """The expected cost of a step, as medians over earlier builds.
 
     Attributes:
-        seconds: time to build.
-        bytes: total size of all outputs.
-        peak_bytes: growth of the process's memory; None if it was never measured.
+        seconds: the duration of the build.
+        bytes: the total size of all outputs.
+        peak_bytes: the growth of the process's memory in bytes; None if it was never measured.
         builds: the number of earlier builds.
     """
 
@@ -32,11 +32,11 @@ class Expectation:
 
 
 class History:
-    """Earlier builds in the store. Entries are read at the first estimate; a plan without estimates reads none.
+    """The earlier builds whose entries are in the store. The entries are read at the first estimate.
 
     Args:
-        entries: returns every complete entry of the store.
-        host: only builds of this host count; this machine by default.
+        entries: a function that returns every complete entry of the store.
+        host: the name of the host whose builds count; None for this machine.
     """
 
     def __init__(self, entries: Callable[[], Iterable[Entry]], host: str | None = None) -> None:
@@ -52,10 +52,11 @@ class History:
         return by_stage
 
     def expect(self, key: CacheKey) -> Expectation | None:
-        """Return the median of the builds whose keys are most like `key`; None without history.
+        """Return the median cost of the builds whose keys are most similar to `key`; None if the stage was never built.
 
         Args:
-            key: may lack parts that are not known yet; only the parts it has are compared.
+            key: the key of the step. Parts that are not known yet may be missing; only the parts that it has are
+                compared.
         """
         entries = self._entries.get(key.stage)
         if not entries:

@@ -1,4 +1,4 @@
-"""The check of a stage's result against its declaration; a result that fails it is never published."""
+"""The check of a stage's result against the stage's declaration. A result that fails it is not published."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from cosybuild.store.result import StageResult
 
 
 class StageDefect(AssertionError):
-    """The result of a stage contradicts its declaration: a defect of the program, not a mistake of the user."""
+    """Raised if the result of a stage contradicts its declaration. This is a defect of the program, not of the user."""
 
 
 def check_result(stage: Stage[Any], result: StageResult, workdir: Path) -> None:
-    """Check that the outputs are those of `stage.makes`, and check their files and the metrics.
+    """Check that a stage has made the outputs that it declares, and check their files and the metrics.
 
     Raises:
-        StageDefect: an output is missing or was not declared; a file does not exist, is empty, is
-            outside `workdir` or has the name of another file of the same output; the metrics are not
-            plain JSON data.
+        StageDefect: an output is missing or was not declared; a file does not exist, is empty, is outside `workdir` or
+            has the name of another file of the same output; the metrics are not plain JSON data.
     """
     made, declared = set(result.outputs), set(stage.makes)
     if made != declared:

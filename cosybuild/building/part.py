@@ -1,4 +1,4 @@
-"""Steps of one part of a joint build; they are equal to those of a build of that part alone, and have equal keys."""
+"""The steps of one part of a joint build. They have the same keys as in a build of that part alone."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cosybuild.system.environment import Environment
 
 
 class PartStage(Stage[Any]):
-    """A stage of one part. It uses only the slots, sources and request of that part.
+    """A stage of one part of a joint build. It uses only the slots, sources and request of that part.
 
-    The label contains the part's name.
+    The label of the step contains the part's name.
 
     Args:
         part: the name of the part.
         stage: the stage as in a build of the part alone.
-        request: the request of a build of the part alone; the stage receives it instead of the joint request.
+        request: the request of a build of the part alone. The stage receives it in place of the joint request.
     """
 
     def __init__(self, part: str, stage: Stage[Any], request: Any) -> None:

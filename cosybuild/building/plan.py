@@ -29,15 +29,15 @@ DAMAGED = "its stored result is damaged"
 
 @dataclass(frozen=True)
 class Step:
-    """One stage of a plan and the verdict on it.
+    """One stage in a plan, and the plan's verdict on it.
 
     Attributes:
         stage: the stage that the step runs.
         status: the verdict with its reason.
-        key: the cache key; None while the content of an input is not known.
-        entry: the stored result of a Hit.
-        wires: its inputs with the steps that make them.
-        expected: time, size and memory of a step that would run; None without history.
+        key: the cache key; None if the content of an input is not known yet.
+        entry: the stored result, if the verdict is a Hit; else None.
+        wires: the inputs, each with the step that makes it.
+        expected: the expected time, size and memory of a step that would run; None if it was never built before.
     """
 
     stage: Stage[Any]
@@ -49,7 +49,7 @@ class Step:
 
     @property
     def label(self) -> str:
-        """The step's name for people, unique in the plan."""
+        """The name of the step for people, which is unique in the plan."""
         return self.stage.label
 
     @property
@@ -60,7 +60,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps in the order they run."""
+    """The steps of a build, in the order in which they run."""
 
     steps: tuple[Step, ...] = field(default=())
 
@@ -68,7 +68,7 @@ class Plan:
         """Return the step with this label.
 
         Raises:
-            KeyError: there is none.
+            KeyError: there is no such step.
         """
         return {step.label: step for step in self.steps}[label]
 
@@ -79,7 +79,7 @@ class Plan:
 
     @property
     def expected_seconds(self) -> float | None:
-        """The expected seconds of all steps that would run; None if one of them has no history."""
+        """The expected duration of all steps that would run, in seconds; None if one of them was never built before."""
         running = [step.expected for step in self.steps if not isinstance(step.status, (Hit, Blocked))]
         return None if None in running else sum(expected.seconds for expected in running if expected is not None)
 
@@ -91,14 +91,14 @@ def make_plan(
     environment: Environment,
     store: Store,
 ) -> Plan:
-    """Return the plan with a verdict on every step. Nothing is run, written or fetched.
+    """Give every stage a verdict and return the plan. Nothing is run, written or fetched.
 
     Args:
         stages: the stages in the order in which they run.
-        request: passed to `Stage.settings` unchanged.
+        request: the request of the build, which is passed to `Stage.settings` unchanged.
         sources: slot -> artifact, for the slots that are filled before the first step.
-        environment: facts of this machine.
-        store: searched for finished steps.
+        environment: the facts of this machine.
+        store: the store, which is searched for finished steps.
 
     Raises:
         PlanError: the stages contradict each other.
@@ -131,9 +131,15 @@ def make_plan(
 
 
 def key_of(stage: Stage[Any], request: Any, environment: Environment, inputs: Mapping[str, Artifact]) -> CacheKey:
-    """Return the key of a step from its stage, settings, inputs and environment.
+    """Return the key of a step, made of its stage, settings, inputs and environment.
 
-    The names of the outputs are a part of the key, so that no entry lacks an output that a later step needs.
+    The names of the outputs are a part of the key. So an entry with this key has every output that a later step needs.
+
+    Args:
+        stage: the stage.
+        request: the request of the build.
+        environment: the facts of this machine.
+        inputs: slot -> artifact, for the inputs whose content is known.
     """
     parts = {"stage.version": str(stage.version), "stage.makes": ",".join(stage.makes)}
     parts.update(flatten("settings", stage.settings(request)))
@@ -145,7 +151,7 @@ def key_of(stage: Stage[Any], request: Any, environment: Environment, inputs: Ma
 
 
 def stale(stage: Stage[Any], key: CacheKey, store: Store) -> Stale:
-    """Return the verdict, with the reason, on a step whose key is not in the store."""
+    """Return the verdict on a step whose key is not in the store, with the reason why it must run."""
     if not stage.cacheable:
         return Stale(note=EVERY_TIME)
     if (damage := store.damage(key)) is not None:
@@ -157,5 +163,5 @@ def stale(stage: Stage[Any], key: CacheKey, store: Store) -> Stale:
 
 
 def blocked_inputs(wires: Sequence[Wire], blocked: set[str]) -> tuple[str, ...]:
-    """Return one phrase for each input whose producer is blocked."""
+    """Return one phrase for each input that a blocked step would make."""
     return tuple(f"{w.origin} from '{w.producer}', which is blocked" for w in wires if w.producer in blocked)

@@ -1,4 +1,4 @@
-"""Records of the steps of a build, for explanations, reports, replays and comparisons."""
+"""The records of the steps of a build. Explanations, reports, replays and comparisons are made from them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ Action = Literal["hit", "pulled", "built", "blocked", "failed", "not reached"]
 
 @dataclass(frozen=True)
 class Input:
-    """The content of an input slot: the label of its producer (or `source`) and its digest."""
+    """The content of one input slot.
+
+    Attributes:
+        producer: the label of the step that made it, or `source`.
+        digest: the digest of its content.
+    """
 
     producer: str
     digest: str
@@ -26,10 +31,10 @@ class Failure:
     """The error that ended a build early.
 
     Attributes:
-        step: the label of the step that failed.
-        kind: the error's kind, e.g. `export`; `interrupted`; `defect`.
+        step: the label of the step that failed; an empty text if no step did.
+        kind: the kind of the error, e.g. `export`; `interrupted`; `defect`.
         message: the message for the user.
-        hint: the next command, or None.
+        hint: the sentence with the next command; None if there is none.
         exit_code: the exit code of the command.
     """
 
@@ -42,26 +47,27 @@ class Failure:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One step of one run.
+    """The record of one step of one run.
 
     Attributes:
-        label, stage: the names of the step and of its stage.
+        label: the name of the step.
+        stage: the name of its stage.
         planned: the verdict of the plan.
-        action: the action that the runner took.
+        action: the action of the runner.
         reason: the reason for the action, in words.
-        reasons: the parts of the key that changed, for a step that ran; empty on a first build.
-        started: seconds since the epoch; None for a step that was not reached.
-        seconds: time spent on the step in this run.
-        peak_bytes: growth of the process's memory while the step was built; None if nothing was built or
+        reasons: for a step that ran, the parts of the key that changed; empty on a first build.
+        started: the start in seconds since the epoch; None for a step that was not reached.
+        seconds: the time in seconds that this run spent on the step.
+        peak_bytes: the growth of the process's memory, in bytes, while the step was built; None if nothing was built or
             it cannot be measured.
-        key: the cache key; None if an input's content was never known.
-        inputs: slot -> input; only inputs whose content was known.
-        outputs: slot -> artifact; the files are in the store or, for a step that is never cached, in its working
+        key: the cache key; None if the content of an input was never known.
+        inputs: slot -> input, for the inputs whose content was known.
+        outputs: slot -> artifact. The files are in the store or, for a step that is never cached, in its working
             directory.
-        metrics: the figures that the stage measured when it was built.
+        metrics: the measurements of the stage when it was built.
         environment: the facts of the machine that are parts of the key.
         made: time, host and duration of the build of the outputs; empty if there are none.
-        warnings: the warnings for the user while the outputs were built, in this run or an earlier one.
+        warnings: the warnings that were given while the outputs were built, in this run or an earlier one.
         part: the part of a joint build; empty for a step of the whole build.
     """
 
@@ -86,11 +92,11 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The records of a run, which may have ended early.
+    """The records of all steps of a run, which may have ended early.
 
     Attributes:
-        records: one for each step, in the order of the plan.
-        failure: the error that ended the run early, or None.
+        records: one record for each step, in the order of the plan.
+        failure: the error that ended the run early; None if there was none.
     """
 
     records: tuple[StepRecord, ...]
@@ -100,7 +106,7 @@ class Outcome:
         """Return the record of the step with this label.
 
         Raises:
-            KeyError: there is none.
+            KeyError: there is no such step.
         """
         return {record.label: record for record in self.records}[label]
 

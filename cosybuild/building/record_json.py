@@ -59,7 +59,7 @@ class _Artifact:
 
 @dataclass(frozen=True)
 class _Recorded(StepRecord):
-    """A step of an outcome."""
+    """The record of a step, with the key and the outputs in their JSON form."""
 
     key: _Key | None = None  # type: ignore[assignment]
     outputs: Mapping[str, _Artifact] = field(default_factory=dict)  # type: ignore[assignment]
@@ -72,7 +72,7 @@ class _Outcome:
 
 
 def json_from_outcome(outcome: Outcome) -> Mapping[str, Any]:
-    """Return the outcome as plain data: `failure` and `steps` of a report."""
+    """Convert an outcome to plain data: the fields `failure` and `steps` of report.json."""
     return {
         "failure": to_json(outcome.failure),
         "steps": [{**to_json(_recorded(r)), "planned": _json_from_status(r.planned)} for r in outcome.records],
@@ -80,7 +80,11 @@ def json_from_outcome(outcome: Outcome) -> Mapping[str, Any]:
 
 
 def outcome_from_json(plain: Mapping[str, Any], where: str) -> Outcome:
-    """Return the outcome in an object that has `failure` and `steps`, such as a report.
+    """Convert an object with the fields `failure` and `steps`, such as a report, to an outcome.
+
+    Args:
+        plain: the object.
+        where: the path of the object, for the error.
 
     Raises:
         ConfigurationError: a field is missing or of the wrong type; the message names it.
@@ -90,7 +94,7 @@ def outcome_from_json(plain: Mapping[str, Any], where: str) -> Outcome:
 
 
 def json_from_plan(plan: Plan) -> Sequence[Mapping[str, Any]]:
-    """Return the plan's steps as plain data."""
+    """Convert the steps of a plan to plain data: the field `steps` of plan.json."""
     return [
         {
             "label": step.label,

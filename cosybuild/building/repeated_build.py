@@ -1,4 +1,4 @@
-"""Repeat a build without stored results and compare each artifact, for `replay` and `verify.repeat`."""
+"""A build repeated without stored results, and the comparison of its artifacts, for `replay` and `verify.repeat`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ SAME, EQUIVALENT, DIFFERENT, MISSING = "same", "equivalent", "different", "missi
 
 @dataclass(frozen=True)
 class Made:
-    """The facts of an artifact that are compared with those of another build's artifact.
+    """The facts of an artifact by which two builds are compared.
 
     Attributes:
         digest: the sha256 of its content.
-        deterministic: False if two builds of one key may give different bytes (an engine is tuned by timing).
-        traits: facts that all builds of one key share; an empty mapping if they are not known.
+        deterministic: False if two builds of one key may give different bytes, as for an engine, which is tuned by
+            timing.
+        traits: facts that all builds of one key share; empty if they are not known.
     """
 
     digest: str
@@ -35,7 +36,12 @@ class Made:
 
 
 def verdict_of(before: Made | None, after: Made | None) -> str:
-    """Return SAME for equal bytes, EQUIVALENT for other bytes that the step may make, else DIFFERENT or MISSING."""
+    """Compare an artifact with that of another build; None stands for a build without the artifact.
+
+    Returns:
+        SAME for equal bytes, EQUIVALENT for different bytes of a step that is not deterministic but has the same
+            traits, DIFFERENT for any other difference, and MISSING if one build lacks the artifact.
+    """
     if before is None or after is None:
         return MISSING
     if before.digest == after.digest:
@@ -49,8 +55,8 @@ class Rebuilt:
 
     Attributes:
         artifacts: slot -> artifact.
-        seconds: step -> wall time in seconds.
-        failure: the failure that ended the build, or None.
+        seconds: label of the step -> wall time in seconds.
+        failure: the failure that ended the build; None if there was none.
     """
 
     artifacts: Mapping[str, Artifact]
@@ -61,7 +67,14 @@ class Rebuilt:
 def rebuild(
     steps: Sequence[Stage[Any]], request: Any, sources: Mapping[str, Sequence[Path]], home: Path, _emit: Emit
 ) -> Rebuilt:
-    """Run these steps with an empty store; write the artifacts below `home`."""
+    """Run these steps with an empty store, and write the artifacts below `home`.
+
+    Args:
+        steps: the stages in their order.
+        request: the request of the build.
+        sources: slot -> files, the main file first, for the slots that are filled before the first step.
+        home: an empty directory.
+    """
     store = Store(home / "store")
     given = {slot: store.source(slot, *paths) for slot, paths in sources.items()}
     environment = Environment()

@@ -1,4 +1,4 @@
-"""The runner: for each step of a plan, take the result from the store or the remote store, or build it."""
+"""The runner. For each step of a plan, it takes the result from the store or the remote, or it builds it."""
 
 from __future__ import annotations
 
@@ -46,22 +46,27 @@ def execute(
     uncached: ExitStack | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Outcome:
-    """Run every step of the plan that this machine can run.
+    """Run every step of the plan that this machine can run, and return the records.
 
-    A blocked step is recorded, and the steps that do not depend on it still run. A `CosybuildError` ends the
-    run and becomes the outcome's failure; the steps after it are recorded as not reached.
+    A blocked step is recorded, and the steps that do not depend on it still run. A `CosybuildError` ends the run and
+    becomes the failure of the outcome; the steps after it are recorded as not reached.
 
     Args:
         plan: the result of `make_plan` with the same request, sources, environment and store.
+        request: the request of the build.
+        sources: slot -> artifact, for the slots that are filled before the first step.
+        environment: the facts of this machine.
+        store: the store of results.
         events: receives all events as they happen.
-        keep: called with the outcome so far after every step and at the end, so that a run that is killed or
-            ends by an exception has its record too.
-        uncached: keeps the files of steps that are never cached until it is closed; None keeps them until the
-            end of this call.
+        keep: called with the outcome so far after every step and at the end. So a run that is killed or ends by an
+            exception has its record too. None for no call.
+        uncached: keeps the files of steps that are never cached until it is closed. None keeps them until the end of
+            this call.
+        clock: the clock; tests give one that they control.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; it is raised again after it was recorded.
-        Exception: any other exception, which is a defect; it is raised again after it was recorded.
+        KeyboardInterrupt: the user pressed Ctrl-C. It is raised again after it was recorded.
+        Exception: any other exception, which is a defect. It is raised again after it was recorded.
     """
     with ExitStack() as until_the_end:
         files = uncached or until_the_end
@@ -100,7 +105,7 @@ class _Execution:
         for step in self.plan.steps:
             attempt = Attempt(step, self.clock)
             try:
-                # This is inside the try, so that an interrupt while the record is written is recorded like any other.
+                # Keep the record within `try`, so that Ctrl-C during the write is recorded like any other.
                 if self.records:
                     self._keep(Outcome(tuple(self.records)))
                 record = self._take(attempt)
@@ -132,7 +137,10 @@ class _Execution:
             self.keep(outcome)
 
     def _take(self, attempt: Attempt) -> StepRecord:
-        """Take the result of one step from a store, build it, or block it; all steps before it are done."""
+        """Take the result of a step from a store, or build it, or record that it is blocked.
+
+        All steps before it must be done.
+        """
         step, stage = attempt.step, attempt.step.stage
         attempt.inputs = {
             w.slot: self.contents[w.producer, w.origin] for w in step.wires if w.producer not in self.blocked
@@ -160,7 +168,8 @@ class _Execution:
     def _restore(self, attempt: Attempt) -> bool:
         """Build missing or damaged stored inputs of a step again; return True if there were any.
 
-        Each stored file is read and checked once in a run before a step reads it, even if its seal is intact.
+        In a run, each stored file is read and checked once before a step reads it, even if its seal (`store.objects`)
+        is intact.
 
         Raises:
             StoreError: inputs were lost more than `_RESTORED` times.
@@ -214,7 +223,7 @@ class _Execution:
         return self._built(attempt, why, entry.outputs, entry.metrics, entry.made)
 
     def _build_each_time(self, attempt: Attempt, why: Stale) -> StepRecord:
-        """Build a step without publishing it; its files are kept until the end of the run for later steps."""
+        """Build a step without publishing its result. Later steps read its files, which are kept until the run ends."""
         workdir = self.until_the_end.enter_context(self.store.workdir(attempt.step.stage.name))
         result, made = self._run_stage(attempt, why, workdir)
         outputs = {slot: self.store.source(slot, *files) for slot, files in result.outputs.items()}

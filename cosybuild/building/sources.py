@@ -1,4 +1,4 @@
-"""Source files outside the store: while a step reads them, they must keep the content that the plan is based on."""
+"""Source files of the user. While a step reads them, they must keep the content on which the plan is based."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
 
 
 class Sources:
-    """The sources that one step reads.
+    """The source files that one step reads.
 
-    A source belongs to the user, who may replace it at any time. So the step receives not its path but a
-    private name in a working directory: a link to an open descriptor for one file, and copies for several
-    files or on systems without such links. The step reads the opened file even if the path changes.
-    After the step and before its results are published, the path must still lead to the same, unchanged file,
+    A source file belongs to the user, who may replace it at any time. So the step does not receive its path, but a
+    private path in a working directory. For one file, this is a link to an open descriptor; for several files, and on
+    systems without such links, the files are copied. The step reads the opened file even if the user's path changes.
+    After the step, and before its results are published, the user's path must still lead to the same, unchanged file,
     and the content is hashed again.
 
     Args:
         step: the label of the step, for messages.
-        digests: the digest cache; the digest of a file that changed is removed from it.
+        digests: the digest cache. The digest of a file that changed is removed from it.
     """
 
     def __init__(self, step: str, digests: HashCache) -> None:
@@ -48,16 +48,17 @@ class Sources:
         self._closing.close()
 
     def checkout(self, artifact: Artifact, directory: Path) -> Artifact:
-        """Give the files of a source private names in one directory.
+        """Give the files of a source private paths in one directory.
 
         Args:
-            directory: an empty working directory that outlives the step.
+            artifact: the source.
+            directory: an empty working directory that exists longer than the step runs.
 
         Returns:
-            the artifact with the paths that the step reads.
+            The artifact with the paths that the step reads.
 
         Raises:
-            SourceChanged: a file is not the one that the plan is based on.
+            SourceChanged: a file is not the one on which the plan is based.
             OSError: a file cannot be read, or a copy cannot be written.
         """
         placed = []
@@ -72,10 +73,10 @@ class Sources:
 
     @contextmanager
     def checked(self) -> Iterator[None]:
-        """Check after the `with` block, which runs the step, that the sources did not change.
+        """Check at the end of the `with` block, which runs the step, that the sources did not change.
 
         Raises:
-            SourceChanged: a file changed during the block; an error that the block raised becomes its cause.
+            SourceChanged: a file changed during the block. If the block raised an error, this is the cause.
             CosybuildError: the error that the block raised, with the user's paths in place of the private ones.
         """
         try:
@@ -112,7 +113,7 @@ class Sources:
             self._refuse(file, "its content is not the planned content")
 
     def _compare(self, file: StoredFile, handle: FileIO, cause: BaseException | None = None) -> None:
-        """Refuse a file that was written since planning, or whose path leads to another file."""
+        """Raise an error if the file was written since planning, or if its path leads to another file."""
         try:
             now = identity_of(file.path.stat())
         except OSError as error:
@@ -130,7 +131,7 @@ class Sources:
 
 
 def _linked(private: Path, handle: FileIO) -> bool:
-    """Make `private` a link to the open file; return False if the system has no such links."""
+    """Make `private` a symbolic link to the open file; return False if the system does not support such links."""
     descriptor = f"/proc/{os.getpid()}/fd/{handle.fileno()}"
     try:
         if not os.path.samestat(os.stat(descriptor), os.fstat(handle.fileno())):  # noqa: PTH116 - a text
@@ -142,7 +143,7 @@ def _linked(private: Path, handle: FileIO) -> bool:
 
 
 def _rename(error: CosybuildError, names: dict[str, str]) -> None:
-    """Replace the private paths in an error's text by the user's paths."""
+    """Replace the private paths in the text of an error by the user's paths."""
     for private, given in names.items():
         error.message = error.message.replace(private, given)
         error.hint = None if error.hint is None else error.hint.replace(private, given)

@@ -1,4 +1,4 @@
-"""The base class of every stage. The planner and the runner use stages only through it."""
+"""The base class of all stages. The planner and the runner know stages only by this interface."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RequestT = TypeVar("RequestT")
 RequestT_contra = TypeVar("RequestT_contra", contravariant=True)
 
 Emit = Callable[..., None]
-"""`emit(kind, **facts)`: report an event of the running step. Kinds are listed in `building.events`."""
+"""A function `emit(kind, **facts)` that reports an event of the running step. `building.events` lists the kinds."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,13 @@ class RunContext:
     """Everything that a running stage may read.
 
     Attributes:
-        request: the request of the build; the same object that `Stage.settings` receives.
+        request: the request of the build, the same object that `Stage.settings` receives.
         inputs: slot -> artifact, for each of the stage's `needs` that is present.
-        workdir: an empty directory of its own, on the store's file system. Outputs are written here.
+        workdir: an empty directory for this step, on the store's file system. The stage writes its outputs there.
         emit: reports events such as progress.
         sources: slot -> digest of every source of the stage's part, also of those that the stage does not read.
-        metrics: slot -> metrics of the step that made this input. Keys lack them, so outputs must not depend on them.
+        metrics: slot -> metrics of the step that made this input. They are not in the key, so outputs must not depend
+            on them.
     """
 
     request: Any
@@ -43,8 +44,8 @@ class RunContext:
 class Stage(ABC, Generic[RequestT_contra]):
     """One kind of step. A subclass defines the abstract members; all others have defaults.
 
-    A slot is the name under which artifacts pass between stages. A stage that makes an existing slot
-    replaces it for the stages after it (`simplify` needs and makes `graph`).
+    A slot is the name under which artifacts pass between stages. If a stage makes a slot that exists already, it
+    replaces the slot for the stages after it (`simplify` needs and makes `graph`).
     """
 
     @property
@@ -54,36 +55,36 @@ class Stage(ABC, Generic[RequestT_contra]):
 
     @property
     def label(self) -> str:
-        """The name of the step for people, e.g. `engine sm_89`; needed if the plan has several such steps."""
+        """The name of the step for people, e.g. `engine sm_89`. Two steps of a plan must not have the same label."""
         return self.name
 
     @property
     def part(self) -> str:
-        """The part of a joint build whose slots and sources the stage sees; empty for the slots of the whole build."""
+        """The part of a joint build whose slots and sources the stage uses; empty for a stage of the whole build."""
         return ""
 
     @property
     def step(self) -> str:
-        """The label within the part, to which a need such as `graph@export` refers."""
+        """The label without the name of the part. A need such as `graph@export` refers to it."""
         return self.label
 
     @property
     @abstractmethod
     def does(self) -> str:
-        """The action of the stage for people, a phrase that begins with a verb: `builds an engine`."""
+        """The action of the stage for people, as a phrase that begins with a verb, e.g. `builds an engine`."""
 
     @property
     @abstractmethod
     def version(self) -> int:
-        """The version. A developer increases it with every change of code that alters the results."""
+        """The version of the stage. A developer increases it with every change of code that alters the results."""
 
     @property
     @abstractmethod
     def needs(self) -> tuple[str, ...]:
-        """The slots that the stage reads.
+        """The slots that the stage reads, each as a text.
 
-        `a|b` takes the first of them that the plan has, under the name `a`. `a?` may be absent. `a@step` is the
-        slot as that step made it, even if a later step replaced it, and `a@source` is the slot as it was before the
+        `a|b` is the first of these slots that the plan has, received under the name `a`. `a?` may be absent. `a@step`
+        is the slot as that step made it, even if a later step replaced it. `a@source` is the slot as it was before the
         first step.
         """
 
@@ -94,17 +95,17 @@ class Stage(ABC, Generic[RequestT_contra]):
 
     @property
     def cacheable(self) -> bool:
-        """False if the stage runs every time and its result is not published (a benchmark)."""
+        """False if the stage runs every time and its result is not stored, as for a benchmark."""
         return True
 
     @property
     def deterministic(self) -> bool:
-        """True if two builds of one key give the same bytes; `replay` checks that."""
+        """True if two builds of one key give the same bytes. `replay` checks this."""
         return True
 
     @property
     def device(self) -> str:
-        """The device that the stage computes on, for people: `cpu`, `gpu`, or a kind of GPU such as `gpu sm_89`."""
+        """The device on which the stage computes, for people: `cpu`, `gpu`, or a kind of GPU such as `gpu sm_89`."""
         return "cpu"
 
     @property
@@ -114,20 +115,20 @@ class Stage(ABC, Generic[RequestT_contra]):
 
     @abstractmethod
     def settings(self, request: RequestT_contra) -> Mapping[str, Any]:
-        """Return only the settings that change the result, as plain data. They become parts of the key."""
+        """Return the settings that change the result, and no others, as plain data. They become parts of the key."""
 
     def environment(self, environment: Environment) -> Mapping[str, str]:
-        """Return only the versions and devices that change the result. They become parts of the key."""
+        """Return the versions and devices that change the result, and no others. They become parts of the key."""
         return {name: environment.version(name) or "absent" for name in self.packages}
 
     def missing(self, request: RequestT_contra, environment: Environment) -> tuple[str, ...]:
-        """Return one phrase for each thing that this machine lacks to run the step; empty if it can run here."""
+        """Return one phrase for each requirement that this machine does not meet; empty if the step can run here."""
         return ()
 
     @abstractmethod
     def run(self, context: RunContext) -> StageResult:
-        """Make the outputs.
+        """Make the outputs in the working directory, and return them with the metrics.
 
         Raises:
-            CosybuildError: the stage failed, with a message for the user; nothing is published.
+            CosybuildError: the stage failed. It has a message for the user, and nothing is published.
         """

@@ -32,10 +32,10 @@ class StageRun:
     """One run of the stage of a step.
 
     Attributes:
-        attempt: the step, whose inputs are known; its warnings and its peak memory are set here.
-        why: the reason to run the stage.
+        attempt: the step, whose inputs are known. Its warnings and its peak memory are set here.
+        why: the reason why the stage runs.
         request: the request of the build.
-        store: holds the inputs.
+        store: the store with the inputs.
         events: receives the events of the stage.
         clock: measures the time.
         digests: slot -> digest of every source of the stage's part.
@@ -52,7 +52,7 @@ class StageRun:
     metrics: Mapping[str, Mapping[str, Any]]
 
     def run(self, workdir: Path) -> tuple[StageResult, dict[str, Any]]:
-        """Run the stage in an empty directory; return its result and the facts of the build, as `Entry.made` has them.
+        """Run the stage in an empty directory, and return its result and the facts of the build (see `Entry.made`).
 
         Raises:
             SourceChanged: a source changed during the run.
@@ -86,7 +86,7 @@ class StageRun:
                     check_result(stage, result, workdir)
             finally:
                 attempt.peak_bytes = memory.so_far()
-        # A model has many reference cycles. Free them now, so that they do not count in the next step's peak.
+        # A model has many reference cycles. Free its memory now, so that it does not count in the next step's peak.
         gc.collect()
         trim_heap()
         seconds = self.clock.elapsed() - begin
@@ -96,9 +96,10 @@ class StageRun:
         return result, made
 
     def _place_files(self, artifact: Artifact, producer: str, sources: Sources, until_then: ExitStack) -> Artifact:
-        """Place the files of a source, or of an artifact with several files, in one directory under their own names.
+        """Place the files of an input in one directory under their own names, and return the artifact with these paths.
 
-        In the store a file is named by its digest, but a graph finds its external data by name.
+        This is done for sources and for artifacts with several files. In the store a file is named by its digest, but a
+        graph finds its external data by name.
         """
         if len(artifact.files) == 1 and producer != SOURCE:
             return artifact

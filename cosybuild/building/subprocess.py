@@ -1,4 +1,4 @@
-"""Function calls in a subprocess, so that a crash of a native library does not end the build."""
+"""Calls of functions in a subprocess, so that a crash of a native library does not end the build."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ResultT = TypeVar("ResultT")
 
 
 class Died(Exception):
-    """The subprocess ended without an answer.
+    """Raised if the subprocess ended without sending a result.
 
     Attributes:
         status: its exit code; a negative number is the signal that ended it.
@@ -45,7 +45,7 @@ class Answer(Generic[ResultT]):
 
     Attributes:
         value: the return value of the function.
-        peak_bytes: the largest resident memory of the subprocess; None where the system does not report it.
+        peak_bytes: the largest resident memory of the subprocess in bytes; None if the system does not report it.
     """
 
     value: ResultT
@@ -55,18 +55,20 @@ class Answer(Generic[ResultT]):
 def call_in_subprocess(
     function: Callable[..., ResultT], *arguments: Any, emit: Emit = lambda kind, **facts: None
 ) -> Answer[ResultT]:
-    """Run `function(*arguments, emit)` in a new interpreter that ends with the call or with this process.
+    """Run `function(*arguments, emit)` in a new interpreter, which ends with the call or with this process.
 
     Args:
-        function: a function at module level, which the subprocess finds by name. The function, its arguments
-            and its return value must pickle.
-        emit: receives, in this process, the events that the function emits.
+        function: a function at module level, which the subprocess imports by name. The function, its arguments and its
+            return value must be picklable.
+        arguments: the arguments before `emit`.
+        emit: called in this process with the events that the function emits.
 
     Raises:
         Died: the subprocess crashed or was killed.
-        KeyboardInterrupt: Ctrl-C; the subprocess is killed first.
+        KeyboardInterrupt: the user pressed Ctrl-C; the subprocess is killed first.
         CosybuildError, OSError, MemoryError: the function raised it.
-        RuntimeError: the function raised another exception, a defect; the cause is the traceback of the subprocess.
+        RuntimeError: the function raised another exception, which is a defect. Its cause is the traceback of the
+            subprocess.
     """
     with ExitStack() as until_here:
         # multiprocessing is not used, because launchers replace its start method in their workers.
@@ -117,14 +119,17 @@ def _listen(process: subprocess.Popen[bytes], emit: Emit) -> Answer[Any]:
 
 
 class _RemoteTraceback(Exception):
-    """The traceback that an error had in the subprocess, as text. It is the `__cause__` of the error in the caller."""
+    """The traceback of an error in the subprocess, as text. In the caller, it is the `__cause__` of the error."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
 
 
 def answer() -> None:
-    """Run the call that the caller sent, and send back its events and its result; the subprocess runs this function."""
+    """Run the call that the caller sent, and send back its events and its result.
+
+    This is the function that the subprocess runs.
+    """
     # Ctrl-C reaches both processes; only the caller handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Libraries print to descriptor 1, which the caller reads; redirect their output to stderr.
@@ -155,9 +160,10 @@ def _end_with_the_caller() -> None:
 
 
 def _portable(error: BaseException) -> BaseException:
-    """Return an exception that can be pickled: errors that a caller handles as they are, any other as a RuntimeError.
+    """Return an exception that can be pickled in place of an error.
 
-    An exception of another class, such as one of a library, cannot always be pickled.
+    Errors that a caller handles are returned as they are. Any other error becomes a RuntimeError, because the class of
+    a library's exception cannot always be pickled.
     """
     if ran_out_of_memory(error):  # pickling loses the causes
         return MemoryError(str(error))
@@ -168,7 +174,10 @@ def _portable(error: BaseException) -> BaseException:
 
 @contextmanager
 def _interrupts_later() -> Iterator[None]:
-    """Block SIGINT in the `with` block. A subprocess prints a traceback on SIGINT until it ignores the signal."""
+    """Block SIGINT in the `with` block.
+
+    A subprocess that receives SIGINT prints a traceback, unless it already ignores the signal.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

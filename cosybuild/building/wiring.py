@@ -1,4 +1,4 @@
-"""The connections between stages by slots, derived from the stages' declarations alone."""
+"""The connections between stages by slots, derived only from the declarations of the stages."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from cosybuild.building.stage import Stage
 
 SOURCE = "source"
-"""The producer of slots that are filled before the first step."""
+"""The name that stands for the producer of slots that are filled before the first step."""
 
 
 class PlanError(AssertionError):
-    """The declarations of the stages contradict each other: a defect of the program, not a mistake of the user."""
+    """Raised if the declarations of stages contradict each other. This is a defect of the program, not of the user."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,9 @@ class Wire:
 
     Attributes:
         slot: the name under which the stage receives the input.
-        origin: the slot that the producer fills; differs from `slot` if the stage needs `slot|origin` or `origin@step`.
-        producer: the label of the step that makes it, or SOURCE.
+        origin: the slot that the producer fills. It differs from `slot` if the stage needs `slot|origin` or
+            `origin@step`.
+        producer: the label of the step that makes the input, or SOURCE.
     """
 
     slot: str
@@ -37,11 +38,11 @@ def wire(stages: Sequence[Stage[Any]], sources: Collection[str]) -> tuple[tuple[
     A stage of a part uses only the slots of its part. A stage of the whole build uses such a slot as `part.slot`.
 
     Args:
-        stages: in the order in which they run; a later producer of a slot replaces an earlier one.
-        sources: slots that are filled before the first stage; a slot of a part is named `part.slot`.
+        stages: the stages in the order in which they run. A later producer of a slot replaces an earlier one.
+        sources: the slots that are filled before the first stage; a slot of a part is named `part.slot`.
 
     Raises:
-        PlanError: a stage needs a slot that nothing before it makes, or two steps have one label.
+        PlanError: a stage needs a slot that nothing before it makes, or two steps have the same label.
     """
     makers: dict[str, _Maker] = {}
     for slot in sources:
@@ -60,7 +61,7 @@ def wire(stages: Sequence[Stage[Any]], sources: Collection[str]) -> tuple[tuple[
 
 
 def in_part(part: str, slot: str) -> str:
-    """Return the name that a slot of a part has in the whole build."""
+    """Return the name that a slot of a part has in the whole build: `part.slot`, or `slot` if `part` is empty."""
     return f"{part}.{slot}" if part else slot
 
 

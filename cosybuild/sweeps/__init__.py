@@ -1,1 +1,1 @@
-"""Sweeps: their plan, the records of their cells, launchers and callbacks."""
+"""Sweeps: their plans, the records of their cells, their launchers and their Hydra callbacks."""

@@ -22,13 +22,13 @@ from cosybuild.sweeps.records import remove_cells, write_plan
 from cosybuild.system.files import cause_of
 
 MOST_CELLS = 10_000
-"""The most cells of a sweep. Hydra would list more of them for minutes before it runs the first one."""
+"""The largest number of cells of a sweep. Hydra would list more cells for minutes before it runs the first one."""
 
 
 class SweepRefused(BaseException):
-    """The sweep cannot begin; the cause is `error`.
+    """Raised if the sweep cannot begin. The attribute `error` has the error for the user.
 
-    Hydra turns any `Exception` of a callback into a warning; therefore this class derives from BaseException.
+    Hydra turns any `Exception` of a callback into a warning, so this class derives from BaseException.
     """
 
     def __init__(self, error: CosybuildError) -> None:
@@ -38,12 +38,12 @@ class SweepRefused(BaseException):
 
 @dataclass
 class SweepInProgress:
-    """The state of the sweep that the build command runs, filled in by the callback.
+    """The state of the sweep that the build command runs. The Hydra callback fills it in.
 
     Attributes:
-        begun: called when the sweep begins, before any job does.
-        directory: directory of the sweep; None until it begins, and always in a single run.
-        dry: nothing is built and nothing is recorded.
+        begun: called when the sweep begins, before any job begins.
+        directory: the directory of the sweep; None until the sweep begins, and always None in a single run.
+        dry: True for a dry run, in which nothing is built or recorded.
     """
 
     begun: Callable[[], None]
@@ -52,14 +52,21 @@ class SweepInProgress:
 
 
 in_progress: ContextVar[SweepInProgress | None] = ContextVar("in_progress", default=None)
-"""The running command's state: Hydra creates the callback itself, so the command passes its state here."""
+"""The state of the running command. Hydra creates the callback itself, so the command passes its state here."""
 
 
 class BeginSweep(Callback):
-    """A callback that plans the cells, and pins `hydra.sweep.dir` so that each job knows its sweep in any process."""
+    """Hydra callback that plans the cells when a sweep begins.
+
+    It also fixes `hydra.sweep.dir`, so that each job knows the directory of its sweep in any process.
+    """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Plan the sweep; Hydra calls this once, with the configuration that every job is composed from."""
+        """Plan the sweep. Hydra calls this once, with the configuration from which every job is composed.
+
+        Raises:
+            SweepRefused: the sweep cannot begin.
+        """
         try:
             _begin(config)
         except CosybuildError as error:
@@ -74,16 +81,17 @@ class BeginSweep(Callback):
 
 
 def _begin(config: DictConfig) -> None:
-    """Plan the sweep.
+    """Plan the sweep and write its plan.
 
     Raises:
-        ConfigurationError: it has too many cells.
-        OSError: its directory cannot be made.
+        ConfigurationError: the sweep has no cells or too many.
+        OSError: the directory of the sweep cannot be made.
     """
     cells = planned_cells(config)
     directory = Path(config.hydra.sweep.dir)
     with read_write(config):
-        # Each job is composed again from the overrides; without this, each would give the sweep another name.
+        # Each job is composed again from its own overrides. Without this override, it would compute another name of
+        # the sweep.
         config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{directory}'")
     progress = in_progress.get()
     if progress is not None:
@@ -96,15 +104,17 @@ def _begin(config: DictConfig) -> None:
         remove_cells(directory)
         write_plan(directory, sweeper=sweeper, words=words, cells=cells)
     if progress is not None:
-        # At the end, because the command reports a sweep with a directory.
+        # Set the directory last, because the command reports every sweep that has one.
         progress.directory, progress.dry = directory, bool(config.dry_run)
 
 
 def planned_cells(config: DictConfig) -> list[list[str]] | None:
-    """Return the overrides of every cell that Hydra's basic sweeper runs; None for any other sweeper.
+    """Return the overrides of every cell that Hydra's basic sweeper runs.
+
+    Return None for any other sweeper, and for overrides that the sweeper will refuse.
 
     Raises:
-        ConfigurationError: there are more than MOST_CELLS.
+        ConfigurationError: there are no cells, or more than MOST_CELLS.
     """
     target = str(config.hydra.sweeper.get("_target_"))
     if not target.endswith(".BasicSweeper"):
@@ -141,7 +151,7 @@ def _check_number(overrides: Iterable[Override]) -> None:
 
 
 def _values(override: Override) -> int | float:
-    """Return the number of values of a sweep over one setting, without listing a range."""
+    """Return the number of values that a sweep gives one setting. A range is counted without listing it."""
     value = override.value()
     if not isinstance(value, RangeSweep):
         return sum(1 for _ in override.sweep_string_iterator())

@@ -1,4 +1,4 @@
-"""The earlier reports of a sweep, in `history/` of its directory; the newest one is compared with the present one."""
+"""The earlier reports of a sweep, in `history/` of its directory. The newest is compared with the present report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cosybuild.system.typed_json import from_json
 
 REPORT, HISTORY = "sweep.json", "history"
 _KEPT = 50
-"""Reports that are kept; a nightly sweep has seven weeks of them."""
+"""The number of reports that are kept. For a nightly sweep, they cover seven weeks."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,10 @@ class _Report:
 
 
 def keep_report(directory: Path) -> None:
-    """Copy the report of the last sweep to the history, unless that sweep did not finish; called before a new one."""
+    """Copy the report of the last sweep to the history, unless that sweep did not finish.
+
+    Call this before a new sweep writes its report.
+    """
     last = _read(directory / REPORT)
     if last is None or last["status"] == UNFINISHED:
         return
@@ -60,7 +63,7 @@ def keep_report(directory: Path) -> None:
 
 
 def last_report(directory: Path) -> Mapping[str, Any] | None:
-    """Return the newest report in the history; None if there is none, or it is damaged."""
+    """Return the newest report in the history; None if there is none, or if it is damaged."""
     reports = _reports(directory)
     return _read(reports[-1]) if reports else None
 
@@ -70,7 +73,7 @@ def _reports(directory: Path) -> list[Path]:
 
 
 def _read(path: Path) -> Mapping[str, Any] | None:
-    """Return a report; None if there is none, or it is damaged or of another version."""
+    """Return the report in a file; None if there is none, or if it is damaged or of another version."""
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
         from_json(report, _Report, str(path))

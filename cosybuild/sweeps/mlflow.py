@@ -1,4 +1,4 @@
-"""The Hydra callback that logs each run to MLflow: its configuration, its figures, its report."""
+"""The Hydra callback that logs each run to MLflow: its configuration, its figures and its reports."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from cosybuild.report.difference import flat
 from cosybuild.report.sweep_figures import figures
 
 _LONGEST = 500
-"""The longest value of a parameter, in characters, that every version of MLflow's stores accepts."""
+"""The length, in characters, of the longest parameter value that every version of MLflow's stores accepts."""
 
 
 class LogToMlflow(Callback):
-    """A callback that logs a job's report. If the tracker cannot be reached, Hydra only prints a warning.
+    """Hydra callback that logs the report of each job.
+
+    If the MLflow server cannot be reached, Hydra only prints a warning.
 
     Args:
-        experiment: the name of the experiment that gets the runs.
-        tracking_uri: the URI of the tracker; None uses MLflow's own setting, e.g. MLFLOW_TRACKING_URI.
+        experiment: the name of the experiment to which the runs are added.
+        tracking_uri: the URI of the MLflow server; None for MLflow's own setting, e.g. MLFLOW_TRACKING_URI.
     """
 
     def __init__(self, experiment: str, tracking_uri: str | None = None) -> None:
@@ -61,7 +63,7 @@ class LogToMlflow(Callback):
 
 
 def _sweep_tag(config: DictConfig) -> dict[str, str]:
-    """Return the tag with the name of a job's sweep; empty for a single run."""
+    """Return the tag with the name of the sweep to which a job belongs; empty for a single run."""
     if OmegaConf.is_missing(HydraConfig.get().job, "num"):
         return {}
     return {"cosybuild.sweep": os.path.basename(config.hydra.sweep.dir)}  # noqa: PTH119  # only its name

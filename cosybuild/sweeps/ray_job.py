@@ -1,4 +1,4 @@
-"""The execution of one cell on a node of a Ray cluster, in the node's own directory."""
+"""The build of one cell on a node of a Ray cluster, in a directory of that node."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ from cosybuild.run.run_lock import CLAIM
 from cosybuild.system.files import write_atomic
 
 ARTIFACTS = "artifacts"
-"""The part of a run directory that is too large to send back: it is in the node's store and in the remote store."""
+"""The subdirectory of a run directory that is not sent back, because it is too large.
+
+The artifacts stay in the store of the node and, if there is one, in the remote store.
+"""
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,12 @@ class CellTask:
     """The data that a node needs to run one cell.
 
     Attributes:
-        context, config, task: arguments of Hydra's `run_job`.
-        directory: the working directory; `~` and `$NAMES` are those of the node.
-        sweep: the sweep's directory, relative to `directory`.
-        plan: the sweep's plan.json; None in a dry run.
+        context: an argument of Hydra's `run_job`.
+        config: an argument of Hydra's `run_job`: the composed configuration of the cell.
+        task: an argument of Hydra's `run_job`: the task function.
+        directory: the working directory. `~` and `$NAMES` in it are those of the node.
+        sweep: the directory of the sweep, relative to `directory`.
+        plan: the content of the sweep's plan.json; None in a dry run.
     """
 
     context: HydraContext
@@ -51,8 +56,9 @@ class CellResult:
 
     Attributes:
         returned: Hydra's result of the job.
-        out, err: the output of the cell.
-        files: path relative to the working directory -> content; the cell's record and its run directory without
+        out: the text that the cell printed to stdout.
+        err: the text that the cell printed to stderr.
+        files: path relative to the working directory -> content, of the cell's record and of its run directory without
             artifacts.
     """
 
@@ -63,14 +69,14 @@ class CellResult:
 
 
 def run_cell_task(cell: CellTask, singletons: Any) -> CellResult:
-    """Run a cell on this node; a failure of the cell is part of the result.
+    """Run a cell on this node. A failure of the cell is not raised, but is a part of the result.
 
     Args:
         cell: the cell.
-        singletons: state of Hydra's singletons in the process that composed the cell.
+        singletons: the state of Hydra's singletons in the process that composed the cell.
 
     Raises:
-        OSError: the directory cannot be created or entered.
+        OSError: the working directory cannot be created or entered.
     """
     place = Path(os.path.expandvars(cell.directory)).expanduser()
     place.mkdir(parents=True, exist_ok=True)
@@ -95,7 +101,7 @@ def run_cell_task(cell: CellTask, singletons: Any) -> CellResult:
 
 
 def keep_file(path: Path, content: bytes) -> None:
-    """Write a file atomically, unless it exists with this content, as it does where nodes share a directory.
+    """Write a file atomically, unless it already has this content, as on nodes that share a directory.
 
     A reader sees the whole old file or the whole new one.
     """

@@ -1,4 +1,4 @@
-"""A launcher that runs cells on a Ray cluster and collects their records in the caller's working directory."""
+"""The launcher that runs cells on a Ray cluster and writes their records in the caller's working directory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cosybuild.sweeps.ray_job import CellResult, CellTask, keep_file, run_cell_t
 from cosybuild.sweeps.write import write_sweep
 
 _PATIENCE = 10.0
-"""The longest wait for an answer of the cluster's head, in seconds."""
+"""The longest wait, in seconds, for a connection to the head node of the cluster."""
 
 
 def launch(
@@ -33,20 +33,22 @@ def launch(
     overrides: Sequence[Sequence[str]],
     first: int,
 ) -> list[JobReturn]:
-    """Run one job for each list of overrides, and write the records of each when it ends.
+    """Run one job for each list of overrides, and write the records of each job when it ends.
 
     Args:
-        settings: settings of the launcher.
-        context, task, config: arguments of Hydra's launcher.
+        settings: the settings of the launcher.
+        context: an argument of Hydra's launcher.
+        task: an argument of Hydra's launcher: the task function.
+        config: an argument of Hydra's launcher: the configuration of the sweep.
         overrides: the overrides of each job.
-        first: number of the first job.
+        first: the number of the first job.
 
     Returns:
         Hydra's results of the jobs, in the order of `overrides`.
 
     Raises:
         MissingRequirement: ray is not installed, or there is no cluster at the address.
-        BuildError: processes of some jobs were lost too often; all other jobs have ended.
+        BuildError: the processes of some jobs were lost too often; all other jobs have ended.
     """
     ray = require("ray", "hydra/launcher=ray")
     setup_globals()
@@ -78,7 +80,7 @@ def launch(
 
 
 def _connect(ray: Any, settings: RaySettings) -> None:
-    """Join the cluster, unless this process has done so: a sweeper that searches launches several times."""
+    """Join the cluster, unless this process has done so already. A sweeper that searches calls this several times."""
     if ray.is_initialized():
         return
     if settings.address is not None:
@@ -91,7 +93,7 @@ def _connect(ray: Any, settings: RaySettings) -> None:
 
 
 def _check_address(address: str) -> None:
-    """Raise at once if nothing listens at HOST:PORT; Ray itself tries for minutes."""
+    """Raise an error if nothing listens at HOST:PORT. Ray itself would try for minutes."""
     found = re.fullmatch(r"\[?([^/\]]+)\]?:(\d+)", address)
     if found is None:  # auto, local, ray://HOST:PORT
         return
@@ -113,7 +115,11 @@ def _no_cluster(address: str | None, reason: str) -> MissingRequirement:
 def _collect(
     ray: Any, numbers: Mapping[Any, int], sweep: Path
 ) -> tuple[dict[int, JobReturn], dict[int, BaseException]]:
-    """Return number of a job -> its result, and number of a lost job -> its error; write records as jobs end."""
+    """Wait for all jobs, and write the records of each when it ends.
+
+    Returns:
+        The number of a job -> its result, and the number of a lost job -> its error.
+    """
     returned: dict[int, JobReturn] = {}
     lost: dict[int, BaseException] = {}
     waiting = list(numbers)
@@ -136,7 +142,7 @@ def _collect(
 
 
 def _inside(name: str) -> Path:
-    """Return the path, below the working directory, of a file that came from a node."""
+    """Return the path, below the working directory, of a file that a node sent back."""
     path = Path(name)
     assert not path.is_absolute(), name
     assert ".." not in path.parts, name

@@ -30,14 +30,15 @@ class CellRecord:
 
     Attributes:
         overrides: the overrides that identify the cell.
-        run: its run directory, relative to the sweep's.
+        run: its run directory, relative to the directory of the sweep.
         status: `running`, `ok`, `pending` or `failed`.
-        exit_code: the exit code that a single command would have; None while the cell runs.
-        failure: the failure of a failed cell, else None.
-        actions: step -> action of the cell's last build; `cached` for all steps if the run was up to date.
-        started, seconds: the time when that build began, and its duration.
-        objective: the figures for the sweeper.
+        started: the time when the cell's last build began, in seconds since the epoch.
         host: the machine that ran it.
+        exit_code: the exit code that a command with this cell alone would have; None while the cell runs.
+        failure: the failure of a failed cell, else None.
+        actions: label of a step -> its action in the last build; `cached` for all steps if the run was up to date.
+        seconds: the duration of the last build; None while the cell runs.
+        objective: name -> value of the figures that the sweeper minimises; None for a figure without a value.
     """
 
     overrides: tuple[str, ...]
@@ -54,7 +55,7 @@ class CellRecord:
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell of a plan; the overrides identify it."""
+    """A cell in the plan of a sweep: its id, and the overrides that identify it."""
 
     id: str
     overrides: tuple[str, ...]
@@ -62,10 +63,10 @@ class PlannedCell:
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """The planned cells of a sweep.
+    """The plan of a sweep, as plan.json states it.
 
     Attributes:
-        name: name of the sweep.
+        name: the name of the sweep.
         sweeper: the option of Hydra's group `hydra/sweeper`.
         words: the overrides of the command.
         cells: the cells in their order; None if the sweeper chooses the cells one after another.
@@ -78,7 +79,14 @@ class SweepPlan:
 
 
 def write_plan(directory: Path, *, sweeper: str, words: Sequence[str], cells: Sequence[Sequence[str]] | None) -> None:
-    """Write the plan; `cells` is None if the sweeper chooses the cells one after another."""
+    """Write the plan of a sweep into its directory.
+
+    Args:
+        directory: the directory of the sweep, which is made if it does not exist.
+        sweeper: the option of Hydra's group `hydra/sweeper`.
+        words: the overrides of the command.
+        cells: the overrides of each cell; None if the sweeper chooses the cells one after another.
+    """
     planned = None if cells is None else tuple(PlannedCell(cell_id(cell), tuple(cell)) for cell in cells)
     directory.mkdir(parents=True, exist_ok=True)
     plan = SweepPlan(directory.name, sweeper, tuple(words), planned)
@@ -89,7 +97,7 @@ def read_plan(directory: Path) -> SweepPlan:
     """Read the plan of a sweep.
 
     Raises:
-        OSError, ValueError: there is none, or it is not JSON.
+        OSError, ValueError: there is no plan, or it is not JSON.
         ConfigurationError: a field is missing or of the wrong type.
     """
     path = directory / PLAN
@@ -97,13 +105,13 @@ def read_plan(directory: Path) -> SweepPlan:
 
 
 def remove_cells(directory: Path) -> None:
-    """Remove the records of all cells, before a sweep in the same directory runs each of them again."""
+    """Remove the records of all cells. A sweep in the same directory calls this before it runs the cells again."""
     for path in (directory / CELLS).glob("*.json"):
         path.unlink(missing_ok=True)
 
 
 def write_cell(directory: Path, record: CellRecord) -> None:
-    """Write a cell's record atomically; a reader sees the old record or this one."""
+    """Write the record of a cell atomically: a reader sees the old record or the new one."""
     cells = directory / CELLS
     cells.mkdir(parents=True, exist_ok=True)
     identity = cell_id(record.overrides)
@@ -122,8 +130,11 @@ def codes(sweep: Mapping[str, Any]) -> Iterator[int]:
 def exit_code(sweep: Mapping[str, Any]) -> int:
     """Return the exit code of a sweep: 0 if every cell has 0, else that of the first failed cell.
 
-    A cell without a record of its end counts as a failed build. The code is 9 if no cell failed and some wait for
-    another machine.
+    A cell without a record of its end counts as a failed build. The code is 9 if no cell failed, but some cells wait
+    for another machine.
+
+    Args:
+        sweep: the content of sweep.json.
     """
     from cosybuild.errors import Pending
 

@@ -1,4 +1,4 @@
-"""The reading of a sweep's records, and the writer of its report: sweep.json, sweep.md, sweep.html."""
+"""The writer of a sweep's report (sweep.json, sweep.md, sweep.html), and the reader of the records behind it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cosybuild.system.json_records import write_json
 
 
 def read_sweep(directory: Path) -> dict[str, Any]:
-    """Gather the cells of a sweep and return sweep.json as plain data.
+    """Read the records of a sweep and return the content of sweep.json as plain data, without writing it.
 
     Raises:
         ConfigurationError: a record of the sweep, or a report of one of its runs, is damaged.
@@ -28,14 +28,14 @@ def read_sweep(directory: Path) -> dict[str, Any]:
 
 
 def write_sweep(directory: Path) -> dict[str, Any]:
-    """Gather the cells of a sweep, write its report, and return sweep.json as plain data.
+    """Read the records of a sweep, write its report, and return the content of sweep.json as plain data.
 
     Raises:
         ConfigurationError: see `read_sweep`.
     """
     with _understood(directory):
         sweep = gather(directory)
-        # Until every cell has ended, cells that did not run yet would look like changes.
+        # Compare only after every cell has ended. Otherwise cells that did not run yet would count as changes.
         earlier = None if sweep["status"] == UNFINISHED else last_report(directory)
         sweep["since"] = None if earlier is None else since(sweep, earlier)
         text, page = sweep_markdown(sweep), sweep_html(sweep)

@@ -1,1 +1,1 @@
-"""Functions for files, locks, memory, clock and JSON that do not depend on the build."""
+"""Functions on files, locks, memory, the clock, the machine and JSON that do not depend on the build."""

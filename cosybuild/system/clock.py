@@ -1,4 +1,4 @@
-"""The clock of a build, which tests replace by one that they control."""
+"""The clock of a build. Tests replace it by a clock that they control."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ class Clock(Protocol):
     """A wall clock and a monotonic clock."""
 
     def now(self) -> float:
-        """Return seconds since the epoch, for people and for comparison with times of files."""
+        """Return the seconds since the epoch, for people and for comparisons with the times of files."""
 
     def elapsed(self) -> float:
-        """Return seconds of a monotonic clock; only differences have a meaning."""
+        """Return the seconds of a monotonic clock. Only differences between two values have a meaning."""
 
 
 class SystemClock:

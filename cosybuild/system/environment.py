@@ -1,4 +1,4 @@
-"""Facts of this machine: package versions, GPUs and driver, read without importing the packages."""
+"""Facts of this machine: package versions, GPUs, driver and processor. No package is imported for them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ class Gpu:
     """One GPU, as the driver reports it.
 
     Attributes:
+        index: its number.
+        name: the name of its model.
         sm: the compute capability times ten, e.g. 89.
-        memory_bytes: its own memory; None if it shares the host's.
+        memory_bytes: the size of its own memory in bytes; None if it shares the host's memory.
     """
 
     index: int
@@ -34,12 +36,14 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Environment:
-    """Facts of a machine, read when first needed. Tests pass `versions` and `gpu_list` to describe another machine.
+    """Facts of a machine, read when they are first needed.
+
+    Tests pass values to describe another machine.
 
     Attributes:
-        versions: distribution name -> version; takes precedence over the installed packages.
-        gpu_list: the devices; None reads them from the driver when they are first needed.
-        features: the instruction sets of the processor, as Linux names them; None reads them when first needed.
+        versions: distribution -> version. These take precedence over the installed packages; None means not installed.
+        gpu_list: the GPUs; None to read them from the driver.
+        features: the instruction sets of the processor, as Linux names them; None to read them from the system.
     """
 
     versions: dict[str, str | None] = field(default_factory=dict)
@@ -47,7 +51,7 @@ class Environment:
     features: frozenset[str] | None = None
 
     def version(self, distribution: str) -> str | None:
-        """Return the installed version of a distribution, or None."""
+        """Return the installed version of a distribution; None if it is not installed."""
         name = canonicalize_name(distribution)
         if name not in self.versions:
             try:
@@ -58,12 +62,12 @@ class Environment:
 
     @cached_property
     def gpus(self) -> tuple[Gpu, ...]:
-        """The devices that the driver reports; empty without a driver."""
+        """The GPUs that the driver reports; empty without a driver."""
         return self._devices[0]
 
     @cached_property
     def driver(self) -> str | None:
-        """The GPU driver's version, or None."""
+        """The version of the GPU driver; None without a driver."""
         return self._devices[1]
 
     @cached_property
@@ -72,12 +76,12 @@ class Environment:
 
     @cached_property
     def cpu_features(self) -> frozenset[str]:
-        """The processor's instruction sets, such as `avx512_bf16`; empty where the system does not list them."""
+        """The processor's instruction sets, such as `avx512_bf16`; empty if the system does not list them."""
         return read_cpu_features() if self.features is None else self.features
 
     @property
     def machine(self) -> dict[str, str | int]:
-        """Facts of the host for reports; none of them belongs in a key."""
+        """Facts of the host for reports. None of them may become a part of a key."""
         return {
             "host": platform.node(),
             "system": platform.platform(),
@@ -87,7 +91,7 @@ class Environment:
 
 
 def _read_gpus() -> tuple[tuple[Gpu, ...], str | None]:
-    """Return devices and driver version as `nvidia-smi` reports them."""
+    """Return the GPUs and the driver version that `nvidia-smi` reports; an empty tuple and None if it reports none."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return (), None

@@ -1,4 +1,4 @@
-"""Atomic and durable writes, and one clear error for each failure of the disk."""
+"""Atomic and durable writes, safe reads, and the conversion of disk errors to errors for users."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cosybuild.errors import StoreError
 from cosybuild.system.modes import share
 
 TEMPORARY = ".part"
-"""The suffix of a file that `replacing` has not finished; only a killed process leaves one."""
+"""The suffix of a file that `replacing` has not finished. Such a file remains only if its process is killed."""
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -75,19 +75,31 @@ _CAUSES = {
 
 
 def store_error(error: OSError, doing: str, path: Path | str) -> StoreError:
-    """Return the error for the user if an OSError occurred with a path of the store; `doing` names the action."""
+    """Return the error for the user for an OSError on a path of the store.
+
+    Args:
+        error: the OSError.
+        doing: the action, a verb such as `write`, which the message places before the path.
+        path: the path.
+    """
     what, hint, _ = _cause(error)
     return StoreError(f"Cannot {doing} {path}: {what}. No incomplete file was left.", hint=hint)
 
 
 def place_error(error: OSError, doing: str, path: Path | str) -> StoreError:
-    """Return the error for an OSError with a path outside the store, for which the hint does not name `gc`."""
+    """Return the error for the user for an OSError on a path outside the store. Its hint does not name `gc`.
+
+    Args:
+        error: the OSError.
+        doing: the action, a verb such as `write`, which the message places before the path.
+        path: the path.
+    """
     what, _, hint = _cause(error)
     return StoreError(f"Cannot {doing} {path}: {what}.", hint=hint)
 
 
 def is_of_the_disk(error: OSError) -> bool:
-    """Return True if the file system, not a defect of the program, caused an error."""
+    """Return True if the file system caused an error, False if it may be a defect of the program."""
     return error.errno in _CAUSES
 
 
@@ -103,10 +115,12 @@ def _cause(error: OSError) -> tuple[str, str, str]:
 
 @contextmanager
 def convert_disk_errors(doing: str, path: Path | str, *, of_the_store: bool = True) -> Iterator[None]:
-    """Turn an OSError of the `with` block into a StoreError.
+    """Convert an OSError in the `with` block to a StoreError.
 
     Args:
-        of_the_store: the path lies in the store.
+        doing: the action, a verb such as `write`, which the message places before the path.
+        path: the path.
+        of_the_store: True if the path is in the store. The hint may then name `gc`.
 
     Raises:
         StoreError: names the path, the cause and the next command.
@@ -119,7 +133,7 @@ def convert_disk_errors(doing: str, path: Path | str, *, of_the_store: bool = Tr
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Add `path` to an OSError of the `with` block that names no file, such as one from a write to an open file."""
+    """Add `path` to an OSError in the `with` block that names no file, such as an error of a write to an open file."""
     try:
         yield
     except OSError as error:
@@ -129,7 +143,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def sync_directory(path: Path) -> None:
-    """Make the names in a directory survive a power cut; ignore file systems that cannot do this."""
+    """Make the names in a directory survive a power cut. Do nothing on a file system that does not support this."""
     with suppress(OSError):
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -139,10 +153,11 @@ def sync_directory(path: Path) -> None:
 
 
 def make_directory(path: Path, *, durable: bool = True) -> None:
-    """Make a directory with its parents; a new one in a directory shared with a group is shared too.
+    """Make a directory with its parents. If a parent directory is shared with a group, the new ones are shared too.
 
     Args:
-        durable: make their names survive a power cut.
+        path: the directory.
+        durable: make the names of the new directories survive a power cut.
 
     Raises:
         OSError: a directory cannot be made.
@@ -156,15 +171,15 @@ def make_directory(path: Path, *, durable: bool = True) -> None:
 
 
 class NotRegular(ValueError):
-    """A FIFO, a device or a socket is in the place of a file; reading it could wait for ever."""
+    """Raised if a path leads to a FIFO, a device or a socket. Reading it could wait for ever."""
 
 
 def open_regular(path: Path) -> FileIO:
-    """Open a regular file for reading. A FIFO or a device in its place does not block.
+    """Open a regular file for reading, without waiting if there is a FIFO or a device in its place.
 
     Raises:
         OSError: there is no such file, it is a directory, or it cannot be read.
-        NotRegular: there is no regular file at that path.
+        NotRegular: the path does not lead to a regular file.
     """
     file = FileIO(str(path), "rb", opener=_open_without_waiting)
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -192,7 +207,7 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 
 def sync_file(path: Path) -> None:
-    """Make a file's content survive a power cut.
+    """Make the content of a file durable, so that it survives a power cut.
 
     Raises:
         OSError: the file cannot be read or synced.
@@ -202,7 +217,9 @@ def sync_file(path: Path) -> None:
 
 
 def sync_tree(directory: Path) -> None:
-    """Sync all files and names below a directory, so that they survive a power cut; sync the parent for its own name.
+    """Make all files and names below a directory durable, so that they survive a power cut.
+
+    The name of the directory itself is durable only after `sync_directory` of its parent.
 
     Raises:
         OSError: a file cannot be read or synced.
@@ -217,14 +234,17 @@ def sync_tree(directory: Path) -> None:
 
 @contextmanager
 def replacing(target: Path, scratch: Path | None = None, *, durable: bool = True) -> Iterator[BufferedWriter]:
-    """Yield a new file that replaces `target` when the `with` block ends; readers see the old or the whole new file.
+    """Yield a new file that replaces `target` atomically when the `with` block ends.
+
+    Readers see the old file or the whole new one.
 
     Args:
-        scratch: a directory on the same file system for the unfinished file; None: the target's directory.
+        target: the path of the file.
+        scratch: a directory on the same file system for the unfinished file; None for the target's directory.
         durable: make the content and the name survive a power cut.
 
     Raises:
-        OSError: the write failed. After this and any other error the target is unchanged.
+        OSError: the write failed. After this and any other error, the target is unchanged.
     """
     scratch = target.parent if scratch is None else scratch
     make_directory(scratch, durable=False)
@@ -252,15 +272,15 @@ def write_atomic(target: Path, data: bytes, scratch: Path | None = None, *, dura
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text atomically, not durably; bytes of paths that are no UTF-8 are escaped and do not prevent the write."""
+    """Write text to a file atomically, but not durably. Bytes of file names that are not UTF-8 become escapes."""
     write_atomic(path, text.encode("utf-8", "backslashreplace"), durable=False)
 
 
 def clock_of(directory: Path) -> float:
-    """Return the present time in seconds by the clock of `directory`'s file system, which may differ from ours.
+    """Return the present time in seconds by the clock of a directory's file system, which may differ from this host's.
 
     Raises:
-        OSError: nothing can be written there.
+        OSError: nothing can be written in the directory.
     """
     probe = directory / f"{secrets.token_hex(8)}.clock"
     with probe.open("xb"):

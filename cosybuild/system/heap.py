@@ -1,4 +1,4 @@
-"""Settings of Python's cyclic garbage collector, and the return of freed memory to the system."""
+"""Settings of Python's cyclic garbage collector, and the return of freed memory to the operating system."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ from functools import cache
 
 _USUAL = gc.get_threshold()
 _RARELY = 500_000
-"""New objects between two collections. A plan makes fewer; a long sweep is collected after each some hundred MB."""
+"""The number of new objects between two collections.
+
+A plan makes fewer objects. In a long sweep, memory is collected each time it has grown by some hundred MB.
+"""
 
 
 def collect_rarely() -> None:
-    """Run the garbage collector rarely: it frees little while a command is planned, and takes a tenth of the time."""
+    """Run the garbage collector rarely. During planning, it would take a tenth of the time and free little."""
     gc.set_threshold(_RARELY)
 
 
 def collect_by_default() -> None:
-    """Restore Python's default garbage collection, because reference cycles of a step may hold tensors."""
+    """Restore Python's default garbage collection, because reference cycles of a step may keep tensors in memory."""
     gc.set_threshold(*_USUAL)
 
 
 def trim_heap() -> None:
-    """Give memory that was freed, but that the C library keeps, back to the system, if there is a `malloc_trim`.
+    """Return freed memory that the C library keeps to the operating system, if there is a `malloc_trim`.
 
     glibc keeps freed blocks below a block in use: about 400 MB after an export, and as much after an engine build. Any
-    thread may call this while others allocate.
+    thread may call this while others allocate memory.
     """
     trim = _malloc_trim()
     if trim is not None:

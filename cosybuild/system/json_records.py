@@ -1,4 +1,4 @@
-"""JSON records, written atomically and checked when read: a damaged or foreign record is refused with its path."""
+"""JSON records, written atomically and checked when they are read. An error for a damaged record names its path."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from cosybuild.system.files import read_regular, write_text
 from cosybuild.system.typed_json import RECORD_HINT, from_json
 
 SCHEMA = 1
-"""The version of the records' format. A version of cosybuild refuses a record in another version of the format."""
+"""The version of the records' format. A record in another version of the format is not read."""
 
 LARGEST = 32 * 2**20
-"""Largest size of a record in bytes. Most records are far smaller; parsed JSON can take thirty times its size."""
+"""The largest record that is read, in bytes. Most are far smaller; parsed JSON can take thirty times its size."""
 
 CHECKSUM = "checksum"
-"""The field of a record that holds the checksum of all other fields (`checksum_of`), which reveals a flipped byte."""
+"""The field of a record with the checksum of all other fields (`checksum_of`), by which damage is detected."""
 
 DEEPEST = 64
-"""The deepest permitted nesting of objects and lists in a record; our records have fewer than twenty levels."""
+"""The largest permitted nesting of objects and lists in a record. Our records have fewer than twenty levels."""
 
 
 def read_json(text: str | bytes) -> Any:
     """Parse a JSON text that is not trusted.
 
-    Refuse constructs that JSON readers interpret differently or that cause errors elsewhere: a name that occurs twice
-    in an object, numbers that JSON lacks (NaN, Infinity) or that fit neither 64 bits nor a float, and deep nesting.
+    Some constructs are refused, because JSON readers interpret them differently or because they cause errors elsewhere:
+    a name that occurs twice in an object, numbers that JSON does not have (NaN, Infinity) or that fit neither 64 bits
+    nor a float, and deep nesting.
 
     Raises:
         ValueError: the text is not JSON or contains such a construct.
@@ -60,7 +61,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def no_number(text: str) -> Any:
-    """Refuse `NaN` and `Infinity`, which Python's reader takes for numbers.
+    """Raise an error for `NaN` or `Infinity`, which Python's JSON reader would accept as numbers.
 
     Raises:
         ValueError: always.
@@ -86,10 +87,15 @@ def _parts(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
 
 
 def read_record(path: Path, kind: str) -> Mapping[str, Any]:
-    """Read the record in `path`, which must have this kind, the present schema and a correct checksum.
+    """Read a record, which must have this kind, the present schema and a correct checksum.
+
+    Args:
+        path: the file.
+        kind: the expected kind of record, such as `report`.
 
     Raises:
-        ConfigurationError: there is no such file, it is not JSON or too large, or kind, schema or checksum is wrong.
+        ConfigurationError: there is no such file, it is not JSON or too large, or its kind, schema or checksum is
+            wrong.
     """
     try:
         plain = read_json(read_regular(path, LARGEST).decode("utf-8"))
@@ -111,12 +117,15 @@ def read_record(path: Path, kind: str) -> Mapping[str, Any]:
 
 
 def checksum_of(value: Any) -> str:
-    """Return the sha256 of JSON data, independent of the order of names and of white space."""
+    """Return the sha256 of JSON data. The order of names and white space do not change it."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def record_text(kind: str, value: Mapping[str, Any]) -> str:
-    """Return the text of a record; values that JSON does not know are written as `str(value)`."""
+    """Return the text of a record with its kind, schema and checksum.
+
+    A value that JSON does not know is written as `str(value)`.
+    """
     assert CHECKSUM not in value, "a record that was read is written again with its old checksum"
     # Convert through JSON and back, so that the checksum covers what a reader sees (a tuple becomes a list).
     plain = json.loads(figure.dumps({"schema": SCHEMA, "kind": kind, **value}, default=str))
@@ -124,10 +133,10 @@ def record_text(kind: str, value: Mapping[str, Any]) -> str:
 
 
 def write_record(path: Path, kind: str, value: Mapping[str, Any]) -> None:
-    """Write `value` as a record of this kind, for `read_record`."""
+    """Write `value` atomically as a record of this kind, which `read_record` can read."""
     write_text(path, record_text(kind, value))
 
 
 def write_json(path: Path, plain: Any) -> None:
-    """Write JSON; values that JSON does not know are written as `str(value)`."""
+    """Write plain data as JSON, atomically. A value that JSON does not know is written as `str(value)`."""
     write_text(path, figure.dumps(plain, indent=2, ensure_ascii=False, default=str) + "\n")

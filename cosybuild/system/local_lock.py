@@ -1,4 +1,4 @@
-"""An exclusive lock between the processes of one machine, on a file. A dead owner's lock is released by the system.
+"""An exclusive lock between the processes of one machine, on a file. The system releases the lock of a dead process.
 
 The package filelock (4.3) does the same. It is not used because its import takes 45 ms, its file does not name the
 owner for messages, and it waits by polling. Locks between hosts that share a directory are in `store/locks.py`.
@@ -23,18 +23,22 @@ _WINDOWS_BYTE = 1 << 30
 
 @contextmanager
 def locked(path: Path, on_wait: Callable[[str], None] | None = None, *, required: bool = True) -> Iterator[bool]:
-    """Hold the lock on the file `path`, which is created if it does not exist and is not removed.
+    """Hold the lock on the file `path`, which is created if it does not exist, during the `with` block.
+
+    The file is not removed afterwards.
 
     Args:
-        on_wait: called with the name of the owner before waiting for it; None: do not wait.
+        path: the file.
+        on_wait: called with the name of the lock's owner before this process waits. None: do not wait, but raise an
+            error.
         required: if False, continue without a lock on a file system that does not support locks.
 
     Yields:
-        True if another process was waited for.
+        True if this process had to wait for another one.
 
     Raises:
         BlockingIOError: another process holds the lock, and `on_wait` is None.
-        OSError: the file cannot be written, or its file system has no locks.
+        OSError: the file cannot be written, or its file system does not support locks.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:

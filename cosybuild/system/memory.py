@@ -1,4 +1,4 @@
-"""Measurement of a step's peak memory, and detection of errors that report a lack of memory."""
+"""The measurement of a step's peak memory, and the detection of errors that report a lack of memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _INTERVAL = 0.02
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Return True if an error, or one in its chain of causes, reports that memory could not be allocated."""
+    """Return True if an error, or an error in its chain of causes, reports that memory could not be allocated."""
     chain: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and link not in chain:
@@ -42,12 +42,12 @@ def peak_resident() -> int | None:
 
 
 class PeakMemory:
-    """The peak growth of this process's resident memory while the block runs, in bytes.
+    """The peak growth of this process's resident memory during a `with` block, in bytes.
 
     On Linux the kernel records the exact peak (VmHWM) and resets it on request. If the reset is not permitted, a
-    thread samples the resident memory. On other systems the growth of the process's all-time peak is used, which is
-    a lower bound. Memory of a subprocess (`building.subprocess`) counts only if it is added with
-    `add`; memory of a GPU does not count.
+    thread samples the resident memory. On other systems, the growth of the process's peak since its start is used,
+    which is a lower bound. Memory of a subprocess (`building.subprocess`) counts only if `add` is called with it.
+    Memory of a GPU does not count.
 
     >>> with PeakMemory() as memory:
     ...     block = bytearray(1 << 24)
@@ -59,7 +59,10 @@ class PeakMemory:
     _apart = 0
 
     def add(self, size: int) -> None:
-        """Add the peak memory in bytes of a subprocess that did a part of the work; the largest one counts."""
+        """Add the peak memory, in bytes, of a subprocess that did a part of the work.
+
+        Of several subprocesses, only the largest peak is added.
+        """
         self._apart = max(self._apart, size)
 
     def __enter__(self) -> PeakMemory:
@@ -78,7 +81,7 @@ class PeakMemory:
             self._sampler.stop()
 
     def so_far(self) -> int | None:
-        """Return the peak growth up to now in bytes; None if it cannot be measured."""
+        """Return the peak growth up to now, in bytes; None if it cannot be measured."""
         if self._start is not None:
             peak = _kernel_peak() if self._sampler is None else self._sampler.look()
             return None if peak is None else max(0, peak - self._start) + self._apart
@@ -89,7 +92,7 @@ class PeakMemory:
 
 
 class _Sampler(threading.Thread):
-    """A thread that samples the resident memory every `_INTERVAL` seconds until `stop`."""
+    """A thread that samples the resident memory every `_INTERVAL` seconds, until `stop` is called."""
 
     def __init__(self) -> None:
         super().__init__(name="peak memory", daemon=True)
@@ -115,7 +118,7 @@ class _Sampler(threading.Thread):
 
 
 def _field(name: str) -> int | None:
-    """Return a size in /proc/self/status in bytes; None if there is no such file or field."""
+    """Return a size from /proc/self/status, in bytes; None if there is no such file or field."""
     try:
         for line in _STATUS.read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith(f"{name}:"):
@@ -134,7 +137,7 @@ def _kernel_peak() -> int | None:
 
 
 def _reset_peak() -> bool:
-    """Reset the kernel's peak; return True if that succeeded."""
+    """Reset the peak that the kernel records; return True if that succeeded."""
     try:
         _CLEAR.write_text("5", encoding="ascii")
     except OSError:
@@ -143,7 +146,7 @@ def _reset_peak() -> bool:
 
 
 def _all_time_peak() -> int | None:
-    """Return the process's peak since it began in bytes; None on systems without getrusage."""
+    """Return the process's largest resident memory since its start, in bytes; None on systems without getrusage."""
     try:
         import resource
         import sys

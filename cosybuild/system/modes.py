@@ -1,7 +1,7 @@
-"""Modes of a store that a group shares, independent of its members' umask, like git's core.sharedRepository.
+"""The file modes of a store that a group shares, independent of its members' umasks, like git's core.sharedRepository.
 
-A directory is shared if its group may write it and its setgid bit is set. Files and directories made in it get
-the group's rights too, so that only the store's own directory has to be opened to the group, once.
+A directory is shared if its group may write to it and its setgid bit is set. Files and directories that are made in it
+get the group's rights too. So only the store's own directory has to be opened to the group, once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _DIRECTORY = modes.S_ISGID | modes.S_IRWXG
 
 
 def is_shared(directory: Path) -> bool:
-    """Return True if a directory is shared with its group; False if there is no such directory."""
+    """Return True if a directory is shared with its group, False if it is not or does not exist."""
     try:
         return directory.stat().st_mode & _SHARED == _SHARED
     except OSError:
@@ -35,10 +35,10 @@ def share(path: Path) -> None:
 
 
 def open_to_group(directory: Path) -> None:
-    """Make a directory, if need be, and share it with its group; another user's directory is not changed.
+    """Make a directory if it does not exist, and share it with its group. A directory of another user is not changed.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the directory cannot be made.
     """
     directory.mkdir(parents=True, exist_ok=True)
     if not is_shared(directory):
@@ -47,7 +47,7 @@ def open_to_group(directory: Path) -> None:
 
 
 def unshared_paths(directory: Path) -> Iterator[Path]:
-    """Yield paths below a shared directory that lack the group's rights; `tmp` and `locks` are left out."""
+    """Yield the paths below a shared directory on which the group lacks rights, except those in `tmp` and `locks`."""
     for home, directories, files in os.walk(directory):
         directories[:] = [name for name in directories if name not in ("tmp", "locks")]
         for name in (*directories, *files):
@@ -59,13 +59,16 @@ def unshared_paths(directory: Path) -> Iterator[Path]:
 
 
 def share_commands(directory: Path) -> str:
-    """Return the shell commands that open a directory and everything in it to a group."""
+    """Return the shell commands that share a directory, and everything in it, with a group."""
     place = shlex.quote(str(directory))
     return f"chgrp -R GROUP {place} && chmod -R g+rwX {place} && find {place} -type d -exec chmod g+s {{}} +"
 
 
 def _wanted(path: Path, mode: int) -> int:
-    """Return the group's bits: all for a directory; read for a file, and write if its owner may write it."""
+    """Return the mode bits of the group that a path should have.
+
+    A directory needs all of them. A file needs the right to read and, if its owner may write it, the right to write.
+    """
     if path.is_dir():
         return _DIRECTORY
     return modes.S_IRGRP | (modes.S_IWGRP if mode & modes.S_IWUSR else 0)

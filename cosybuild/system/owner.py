@@ -1,4 +1,4 @@
-"""Owners of locks and working directories, and the check that an owner's process is still alive."""
+"""Owners of locks and working directories, and the check if the process of an owner is still alive."""
 
 from __future__ import annotations
 
@@ -17,18 +17,23 @@ from cosybuild.system.files import clock_of
 
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 120.0
-"""The largest age of a living owner's record, by the file system's clock. An owner on another host or in another
-container counts as dead if its record is older and did not change for WATCH_SECONDS."""
+"""The largest age of a living owner's record, in seconds of the file system's clock.
+
+An owner on another host or in another container counts as dead if its record is older than this and did not change for
+WATCH_SECONDS.
+"""
 WATCH_SECONDS = 30.0
-"""The time, by the local monotonic clock, for which a record must stay unchanged before its owner counts as dead.
-Therefore a jump of the file system's clock alone has no effect."""
+"""The time, in seconds of the local monotonic clock, for which the record of a dead owner must have stayed unchanged.
+
+Because of this condition, a jump of the file system's clock alone does not make an owner count as dead.
+"""
 
 
 @dataclass(frozen=True)
 class Owner:
-    """One process, the owner of a lock or working directory.
+    """The process that owns a lock or a working directory.
 
-    `boot`, `namespace` and `start` distinguish it from a process with the same pid after a reboot, in another
+    `boot`, `namespace` and `start` distinguish the process from one with the same pid after a reboot, in another
     container, or after the pid was reused. They are empty if the system does not report them.
     """
 
@@ -49,11 +54,11 @@ class Owner:
 
     @property
     def token(self) -> str:
-        """The name of the record's file: the digest of the record. A record that does not match its name is damaged."""
+        """The name of the record's file, a digest of the record. A record that does not match its name is damaged."""
         return _token_of(self.encode())
 
     def is_alive(self) -> bool | None:
-        """Return True if the process is alive, False if not, None if this host cannot tell."""
+        """Return True if the process is alive, False if it is not, None if this host cannot find out."""
         if not self.start or (self.boot, self.namespace, self.host) != (_boot(), _namespace(), platform.node()):
             return None
         return _start_of(self.pid) == self.start
@@ -63,7 +68,7 @@ class Owner:
 
 
 def read_owner(path: Path) -> tuple[Owner | None, float]:
-    """Return the owner (None if the record is damaged) and the record's mtime in seconds.
+    """Return the owner in a record, None if the record is damaged, and the record's mtime in seconds.
 
     Raises:
         OSError: the record is missing or cannot be read.
@@ -78,7 +83,7 @@ def read_owner(path: Path) -> tuple[Owner | None, float]:
 
 
 class Watch:
-    """Repeated observation of one record, by which a process that waits decides if the record's owner is alive."""
+    """The repeated check of one record, by which a waiting process finds out if the record's owner is alive."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -86,7 +91,7 @@ class Watch:
         self._since = 0.0
 
     def verdict(self) -> tuple[bool, str]:
-        """Return two values: True if the owner is dead, else False; and the owner's name.
+        """Return True if the owner is dead and False if it may be alive, and the owner's name.
 
         Raises:
             OSError: the record is missing or cannot be read.
@@ -104,7 +109,7 @@ class Watch:
 
 
 class Heartbeat:
-    """A thread that touches this process's records every few seconds, so that other hosts see that it is alive."""
+    """A thread that renews the mtime of this process's records, so that other hosts see that the process is alive."""
 
     def __init__(self) -> None:
         self._reset()
@@ -157,7 +162,7 @@ def _namespace() -> str:
 
 
 def _start_of(pid: int) -> str | None:
-    """Return clock ticks from boot to the start of a process; None if it has ended or the system does not report it."""
+    """Return the clock ticks from boot to the start of a process; None if it has ended or its start is not reported."""
     # The command's name is in parentheses and may contain any character, so count fields after the last `)`.
     fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return None if len(fields) < 20 or fields[0] in ("Z", "X") else fields[19]

@@ -1,4 +1,4 @@
-"""Calls with a time limit, for file systems that possibly never answer."""
+"""Calls with a time limit, for file systems that may never answer."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ T = TypeVar("T")
 
 
 def within(seconds: float, call: Callable[..., T], *arguments: Any) -> T:
-    """Run `call(*arguments)` in a thread of its own and return its result.
+    """Run `call(*arguments)` in a separate thread and return its result.
 
-    A call that does not return in time continues in its thread, a daemon, which does not keep the process alive.
+    A call that does not return in time continues in its thread. This is a daemon thread, so it does not keep the
+    process alive.
 
     Args:
         seconds: the longest wait.
+        call: the function to call.
+        arguments: its arguments.
 
     Raises:
         TimeoutError: the call did not return in that time.

@@ -1,4 +1,4 @@
-"""Conversion of plain JSON data to typed values and back; msgspec checks and converts, errors name the field.
+"""The conversion of plain JSON data to typed values and back. msgspec converts, and errors name the wrong field.
 
 msgspec is strict: it does not accept text or `true` as a number. Fields that a type does not have are ignored, so that
 a record of a later version can be read. Parse data that is not trusted with `read_json` first.
@@ -19,7 +19,7 @@ from cosybuild.errors import ConfigurationError
 
 T = TypeVar("T")
 Way = tuple[str | int, ...]
-"""The names and indices that lead from a document to a value in it."""
+"""The names and indices that lead from the root of a document to a value in it."""
 
 RECORD_HINT = "Next: run the build again; it writes a new record"
 
@@ -37,16 +37,20 @@ _WORDS = {
 
 
 def from_json(plain: Any, kind: type[T], where: str, hint: str = RECORD_HINT) -> T:
-    """Return plain JSON data as a value of a dataclass, a msgspec structure or another type.
+    """Convert plain JSON data to a dataclass, a msgspec structure or another type.
 
-    A type may refuse a value by raising ValueError in `__post_init__`. The path of the value precedes its message.
+    A type may refuse a value by raising ValueError in `__post_init__`. The error then states the path of the value
+    before this message.
 
     Args:
-        where: the path of the data for errors, e.g. `report.json`; if empty, the path in an error begins with a field.
-        hint: the next command, for errors.
+        plain: the data.
+        kind: the type.
+        where: the path of the data for errors, e.g. `report.json`. If it is empty, the path in an error begins with a
+            field.
+        hint: the sentence with the next command, for errors.
 
     Raises:
-        ConfigurationError: a field is missing or has another type; the message has its path, such as
+        ConfigurationError: a field is missing or has another type. The message has its path, such as
             `report.json.steps[2].key`, its value and what is expected.
     """
     try:
@@ -57,7 +61,7 @@ def from_json(plain: Any, kind: type[T], where: str, hint: str = RECORD_HINT) ->
 
 
 def to_json(value: Any) -> Any:
-    """Return dataclasses and msgspec structures as plain JSON data, at any depth; `from_json` is the inverse.
+    """Convert dataclasses, msgspec structures and enums to plain JSON data, at any depth; `from_json` is the inverse.
 
     Numbers and arrays of numpy become numbers and lists. Other values that JSON does not know, such as paths, are kept.
     """
@@ -78,7 +82,7 @@ def to_json(value: Any) -> Any:
 
 
 def _sentence_of(plain: Any, kind: type, error: str, where: str) -> str:
-    """Return an error of msgspec as a sentence that begins with the path of the value."""
+    """Convert the text of a msgspec error to a sentence that begins with the path of the value."""
     message, _, place = error.rpartition(" - at `")
     way: Way = ()
     for name, index in _STEP.findall(place if message else ""):
@@ -100,7 +104,7 @@ def _sentence_of(plain: Any, kind: type, error: str, where: str) -> str:
 
 
 def _failing_name(plain: Any, kind: type, error: str, way: Way) -> str:
-    """Return the name, in the object at `way`, whose value is wrong; it is found by binary search."""
+    """Return the name, in the object at the path `way`, whose value is wrong. It is found by binary search."""
     names: list[str] = list(found := _at(plain, way))
     while len(names) > 1:
         half = names[: len(names) // 2]
@@ -128,7 +132,7 @@ def _replaced(value: Any, way: Way, new: Any) -> Any:
 
 
 def _values(one: Any, way: Way) -> Iterator[str]:
-    """Yield the values that a type permits at the path `way`, for an enumeration or for the tag of a structure."""
+    """Yield the values that a type permits at the path `way`, if an enumeration or the tag of a structure is there."""
     if isinstance(one, inspect.UnionType):
         for option in one.types:
             yield from _values(option, way)
