@@ -9,7 +9,8 @@ from pathlib import Path
 from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import say
 from cosybuild.cli.units import positive
-from cosybuild.models.service_lengths import propose_ranges, read_lengths, yaml_of
+from cosybuild.models.profile_proposal import propose_ranges, yaml_of
+from cosybuild.models.service_lengths import read_lengths
 
 _FRAMES_PER_SECOND = 50.0
 """The frame rate of CosyVoice 2 and 3."""

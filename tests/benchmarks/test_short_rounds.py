@@ -54,7 +54,7 @@ def test_a_command_that_has_nothing_to_do_is_fast() -> None:
     """The script refuses a run that builds something; its duration is not checked."""
     facts = run("noop.py", "1", "--checkpoint", "1e6")
     assert facts["checkpoint_bytes"] > 1e6
-    assert set(facts["wall_seconds"]) == {"no-op", "ordinary way", "import hydra"}
+    assert {"no-op", "ordinary way", "hydra.run.dir", "deployment", "import hydra"} <= set(facts["wall_seconds"])
 
 
 def test_a_voice_is_right_or_refuses_while_calls_fail(tmp_path: Path) -> None:

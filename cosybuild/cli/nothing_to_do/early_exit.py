@@ -23,10 +23,19 @@ if TYPE_CHECKING:  # typing and pathlib would take longer to import than the che
 
 DIRECTORY = os.path.join("outputs", ".certificates")  # noqa: PTH118  # pathlib is not imported here
 
-# A word that begins like one of these reads other configuration, prints something else, or asks for more than a build.
+# A word that begins like one of these prints something else, reads settings of Hydra, or asks for more than a build.
 _DOUBTFUL = ("-", "hydra", "+hydra", "++hydra", "~", "dry_run", "lock", "hold_to", "store.verify", "sweep", "deploy")
 
 _INTERPOLATION = "${"
+
+_RUN_DIRECTORY = "hydra.run.dir="
+_CONFIG_DIRECTORY = ("--config-dir", "-cd")
+
+_COMMAND_LINE = "command-line"
+"""The provider under which Hydra lists the directory of `--config-dir`."""
+
+_MOST_CONFIGURED = 1000
+"""The most files and directories of a `--config-dir` that are watched; a larger directory gets no certificate."""
 
 
 def nothing_to_do(words: Sequence[str]) -> str | None:
@@ -36,15 +45,29 @@ def nothing_to_do(words: Sequence[str]) -> str | None:
     """
     if os.environ.get("GITHUB_STEP_SUMMARY"):
         return None
-    return certificate.check(DIRECTORY, words) if _is_plain(words) else None
+    return None if _config_directories(words) is None else certificate.check(DIRECTORY, words)
 
 
-def _is_plain(words: Sequence[str]) -> bool:
-    """Return True if a certificate can cover the words: only overrides, and none with an interpolation.
+def _config_directories(words: Sequence[str]) -> list[str] | None:
+    """Return the directories that `--config-dir` names; None if a command with these words gets no certificate.
 
-    An interpolation could read the clock or any environment variable.
+    A word with an interpolation prevents a certificate, because it could read the clock or any variable.
     """
-    return not any(word.startswith(_DOUBTFUL) or _INTERPOLATION in word for word in words)
+    found, rest = [], iter(words)
+    for word in rest:
+        option, equals, value = word.partition("=")
+        if _INTERPOLATION in word:
+            return None
+        if word in _CONFIG_DIRECTORY:
+            named = next(rest, _INTERPOLATION)
+            if _INTERPOLATION in named:
+                return None
+            found.append(named)
+        elif option == _CONFIG_DIRECTORY[0] and equals:
+            found.append(value)
+        elif word.startswith(_DOUBTFUL) and not word.startswith(_RUN_DIRECTORY):
+            return None
+    return found
 
 
 class Watch:
@@ -62,15 +85,25 @@ class Watch:
 
         self._words = list(words)
         self._first: Look | None = None
-        if not _is_plain(words):  # it gets no certificate
+        named = _config_directories(words)
+        configured = None if named is None else _configured([pathlib.Path(name) for name in named])
+        if named is None or configured is None:  # it gets no certificate
             return
+        self._named = bool(named)
         package = pathlib.Path(cosybuild.__file__).parent
         ours = [p for root in (conf, package) for p in sorted(root.rglob("*")) if "__pycache__" not in p.parts]
-        self._conf = [path for path in ours if conf in path.parents and path.suffix == ".yaml"]
+        ours += configured
+        self._conf = [path for path in ours if package not in path.parents and path.suffix == ".yaml"]
         # Any installation, upgrade or removal of a package changes a directory of the import path.
         places = [path for path in sys.path if os.path.isdir(path)]  # noqa: PTH112  # pathlib would make "" the root
         others = [path for path in sys.path if path not in places]
-        directories: list[str | Path] = [conf, package, *places, *(path for path in ours if path.is_dir())]
+        directories: list[str | Path] = [
+            conf,
+            package,
+            *map(str, named),
+            *places,
+            *(path for path in ours if path.is_dir()),
+        ]
         files: list[str | Path] = [*others, *(path for path in ours if path.is_file())]
         self._first = Look(files, directories)
 
@@ -85,7 +118,7 @@ class Watch:
             report: the report of the run.
             directory: the run directory.
         """
-        if self._first is None or _asks_for_more(request) or _reads_elsewhere(self._conf):
+        if self._first is None or _asks_for_more(request) or _reads_elsewhere(self._conf, self._named):
             return
         from cosybuild.run.recorded import EVENTS
         from cosybuild.run.run_lock import CLAIM
@@ -98,6 +131,20 @@ class Watch:
         results = [*stored, *(path for path in directory.rglob("*") if path.is_file())]
         kept = [path for path in results if path.name not in (EVENTS, CLAIM)]
         certificate.write(DIRECTORY, self._words, message, [self._first, second], results=kept)
+
+
+def _configured(roots: Iterable[Path]) -> list[Path] | None:
+    """Return all files and directories in the directories that `--config-dir` names.
+
+    None if there are too many to watch, or a symbolic link to a directory, whose content would not be watched.
+    """
+    found: list[Path] = []
+    for root in roots:
+        for path in root.rglob("*"):
+            if len(found) == _MOST_CONFIGURED or (path.is_symlink() and path.is_dir()):
+                return None
+            found.append(path)
+    return found
 
 
 def _asks_for_more(request: Request) -> bool:
@@ -114,11 +161,12 @@ def _asks_for_more(request: Request) -> bool:
     return settings.deploy is not None or fetched or given or settings.precision.calibration is not None
 
 
-def _reads_elsewhere(conf: Iterable[Path]) -> bool:
-    """Return True if the configuration may come from directories or values that no certificate can watch.
+def _reads_elsewhere(conf: Iterable[Path], named: bool) -> bool:
+    """Return True if the configuration may come from directories or values that the certificate does not watch.
 
     Args:
-        conf: the files of cosybuild's own configuration.
+        conf: the files of cosybuild's own configuration, and of the directories that `--config-dir` names.
+        named: True if the command has `--config-dir`.
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -126,9 +174,9 @@ def _reads_elsewhere(conf: Iterable[Path]) -> bool:
 
     hydra = HydraConfig.get()
     # Hydra itself adds the override of the mode.
-    if set(hydra.overrides.hydra) - {"hydra.mode=RUN"} or any(
-        source.provider not in OURS for source in hydra.runtime.config_sources
-    ):
+    other = [word for word in hydra.overrides.hydra if word != "hydra.mode=RUN" and not word.startswith(_RUN_DIRECTORY)]
+    watched = OURS | {_COMMAND_LINE} if named else OURS
+    if other or any(source.provider not in watched for source in hydra.runtime.config_sources):
         return True
     return not all(_is_constant(call) for path in conf for call in path.read_text(encoding="utf-8").split("${")[1:])
 
