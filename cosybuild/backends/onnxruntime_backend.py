@@ -1,4 +1,4 @@
-"""The ONNX Runtime backend, on the CPU or, if its CUDA provider loads, on a CUDA device."""
+"""The backend of ONNX Runtime, on the CPU, or on a CUDA device if the CUDA provider loads."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BFLOAT16 = DTYPES["bfloat16"].onnx
 
 
 class OnnxRuntimeSession:
-    """A session on a loaded ONNX graph."""
+    """A session on an ONNX graph that ONNX Runtime has loaded."""
 
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self._session = session

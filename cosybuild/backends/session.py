@@ -40,9 +40,9 @@ class Session(Protocol):
         """Run the artifact and return all outputs by name, in the artifact's order.
 
         Args:
-            inputs: one array per input, with the artifact's shapes and dtypes.
+            inputs: input name -> array, with the artifact's shapes and types.
 
         Raises:
-            InferenceFailed: the artifact does not take a shape, or the computation failed.
+            InferenceFailed: the artifact does not accept a shape, or the computation failed.
             MemoryError: memory ran out.
         """

@@ -68,8 +68,8 @@ def measure_rounds(
 
     Slow changes of the machine (a warming processor, another process that starts or ends) then affect all runners
     equally, and the reversed order cancels their effect within two rounds. The decision to stop depends only on the
-    widths of the intervals, never on the differences between runners, because that would make a false difference more
-    likely.
+    widths of the intervals. If it depended on the differences between runners, false differences would be found more
+    often.
 
     Args:
         runners: name -> timed function of each runner.

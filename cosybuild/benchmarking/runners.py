@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ENGINE = "engine"
 """Prefix of the names of slots that hold engines."""
 OPENVINO = "openvino"
-"""Slot of an OpenVINO IR."""
+"""Name of the slot that holds an OpenVINO IR."""
 
 Inputs = Mapping[str, "Array"]
 

@@ -55,7 +55,7 @@ class Verdict:
 
 
 def median(values: Sequence[float]) -> float:
-    """Return the middle value, or the mean of the two middle values."""
+    """Return the median: the middle value, or the mean of the two middle values."""
     assert values
     ordered = sorted(values)
     half = len(ordered) // 2

@@ -27,7 +27,7 @@ LIMIT = 0.99
 """Amplitude at which vocoders clip."""
 
 BLOCK = 480
-"""Number of samples in a block, for which `silence` decides if it is silent: 20 ms."""
+"""Number of samples in a block, for which `silence` decides whether it is silent: 20 ms."""
 
 SILENT = 1e-3
 """A block is silent if its root mean square is below this value, -60 dB."""
@@ -42,7 +42,7 @@ _DB = 20 / math.log(10)
 def log_mel_db(actual: Array, reference: Array) -> float:
     """Return the mean absolute difference of the log-mel spectrograms in dB, as in HiFi-GAN's loss (Kong, 2020).
 
-    Windows of 1024 samples, 256 apart, and 80 triangular bands from 0 to half the sampling rate.
+    Windows have 1024 samples and a hop of 256; 80 triangular bands reach from 0 to half the sampling rate.
     """
     bands = _mel_bands(1024)
     a, r = (np.log(np.maximum(_magnitudes(x, 1024, 256) @ bands, FLOOR)) for x in (actual, reference))
@@ -53,8 +53,8 @@ def log_mel_db(actual: Array, reference: Array) -> float:
 def multi_resolution(actual: Array, reference: Array) -> float:
     """Return the multi-resolution spectral distance, without unit (Yamamoto and others, 2020).
 
-    It is the mean over `RESOLUTIONS` of spectral convergence, |R - A| / |R| with Frobenius norms, and of the mean
-    absolute difference of the natural logarithms of the magnitudes. Phases do not count.
+    It is the mean, over `RESOLUTIONS`, of the sum of two terms: the spectral convergence |R - A| / |R| with Frobenius
+    norms, and the mean absolute difference of the natural logarithms of the magnitudes. Phases have no influence.
     """
     distances = []
     for size, hop in RESOLUTIONS:
@@ -76,7 +76,7 @@ def clipped(actual: Array, reference: Array) -> float:
 
 @metric("output", of=Kind.waveform)
 def dc(actual: Array, reference: Array) -> float:
-    """Return the difference of the means, in units of full scale."""
+    """Return the absolute difference of the mean values, in units of full scale."""
     return float(abs(np.mean(actual, dtype=np.float64) - np.mean(reference, dtype=np.float64))) if actual.size else 0.0
 
 
@@ -129,7 +129,10 @@ def _magnitudes(signal: Array, size: int, hop: int) -> Array:
 
 
 def _mel_bands(size: int) -> Array:
-    """Return the weights (bins, MELS) of triangular bands, equally spaced in 2595 log10(1 + f / 700)."""
+    """Return the weights of triangular mel bands, (bins, MELS).
+
+    Their edges are equally spaced in 2595 log10(1 + f / 700).
+    """
     top = 2595 * math.log10(1 + RATE / 2 / 700)
     edges = 700 * (10 ** (np.linspace(0, top, MELS + 2) / 2595) - 1)
     bins = np.linspace(0, RATE / 2, size // 2 + 1)[:, None]

@@ -45,8 +45,9 @@ LOWERED_SOLVER: dict[Target, Gate] = {
 
 OPENVINO_MIXED: Gate = {"snr_db": 22.0, "max_rel": 0.6}
 OPENVINO_MIXED_SOLVER: Gate = {"snr_db": 32.0, "cosine": 0.999}
-"""Gates where matrix products and softmax compute in bf16 and other arithmetic in float32 (ov.keep_fp32), on one call
-and on the mel."""
+"""Gates on one call, and on the mel after all solver steps, for an OpenVINO IR whose matrix products and softmax
+compute in bf16 and whose other arithmetic computes in float32 (ov.keep_fp32).
+"""
 
 RESOLUTION: dict[Target, float] = {
     Target.fp32: 2.0**-23,

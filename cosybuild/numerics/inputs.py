@@ -35,7 +35,7 @@ _LOUD = ("normal", "uniform", "mel")
 
 
 class Time(str, Enum):
-    """The values of `time` inputs in a case: random, all at the start, or all at the end of the solver's time axis."""
+    """The values of an estimator's input `t` in a case: random, or all at one end of the solver's time axis."""
 
     any = "any"
     start = "start"
@@ -46,18 +46,20 @@ class Time(str, Enum):
 class Draw:
     """Sizes, seed and kind of one set of inputs, from which `draw_inputs` draws them.
 
+    Each input of a specification names the generator (`TensorSpec.generator`) that draws its values.
+
     Attributes:
         sizes: symbol -> size.
         seed: seed of all random values. Each tensor has its own stream, so that adding an input changes none of the
             others.
-        padded: True if `mask` inputs hide the end of every row, from a random frame on. If there are several rows and
-            no guidance pairs, one row is not hidden.
-        time: `time` inputs are random, all at `TensorSpec.low`, or all at `TensorSpec.high`.
+        padded: True if the generator `mask` hides the end of every row, from a random frame on. If there are several
+            rows and no guidance pairs, one row is not hidden.
+        time: the values of the generator `time`: random, all at `TensorSpec.low`, or all at `TensorSpec.high`.
         guidance: True if the batch consists of guidance pairs, for a model that takes them.
         coarse: True if values are rounded to numbers that float16 and bfloat16 both represent exactly, so that
             artifacts of either type get the same inputs.
-        quiet: True if all inputs except `mask`, `time` and integers are scaled by `QUIET`. Then their variances are
-            small too, and a wrong normalisation epsilon changes the outputs visibly.
+        quiet: True if the values of the generators `normal`, `uniform` and `mel` are scaled by `QUIET`. Then their
+            variances are small too, and a wrong normalisation epsilon changes the outputs visibly.
         alike: True if every row of the batch equals the first, so that one computed row of the reference serves for
             all.
         given: the sha256 of the file with real inputs, which are read and not drawn; empty for drawn inputs.

@@ -32,7 +32,7 @@ class Kind(str, Enum):
     f0 = "f0"
     """Fundamental frequencies in Hz, (..., frames); 0 where unvoiced."""
     phase = "phase"
-    """Phases in cycles, compared modulo one cycle."""
+    """Phases in cycles. Two phases that differ by a whole number of cycles are equal."""
     condition = "condition"
     """Outputs of a front end that are inputs of the estimator: mu, spks or cond."""
     spectrum = "spectrum"
@@ -79,7 +79,7 @@ METRICS: dict[str, Metric] = {}
 
 
 def metric(unit: str = "", *, higher_is_better: bool = False, of: Kind = Kind.any) -> Callable[[Figure], Figure]:
-    """Register the decorated function in `METRICS` under its own name."""
+    """Return a decorator that registers a function in `METRICS` under its own name; see `Metric` for the arguments."""
 
     def enter(compute: Figure) -> Figure:
         METRICS[compute.__name__] = Metric(compute, unit, higher_is_better, of)
@@ -90,19 +90,22 @@ def metric(unit: str = "", *, higher_is_better: bool = False, of: Kind = Kind.an
 
 @metric("output")
 def max_abs(actual: Array, reference: Array) -> float:
-    """Return max |a - r|, in the output's units."""
+    """Return max |actual - reference|, in the output's units."""
     return float(np.max(np.abs(_wide(actual) - _wide(reference)), initial=0.0))
 
 
 @metric("output")
 def mean_abs(actual: Array, reference: Array) -> float:
-    """Return mean |a - r|, in the output's units."""
+    """Return mean |actual - reference|, in the output's units."""
     return float(np.mean(np.abs(_wide(actual) - _wide(reference)))) if actual.size else 0.0
 
 
 @metric()
 def max_rel(actual: Array, reference: Array) -> float:
-    """Return max |a - r| / rms(r), without unit; the root mean square avoids division by zeros of r."""
+    """Return max |actual - reference| / rms(reference), without unit.
+
+    Dividing by the root mean square, and not by each element, avoids divisions by zero.
+    """
     wide = _wide(reference)
     rms = float(np.sqrt(np.mean(wide**2))) if wide.size else 0.0
     error = max_abs(actual, reference)
@@ -111,7 +114,7 @@ def max_rel(actual: Array, reference: Array) -> float:
 
 @metric("dB", higher_is_better=True)
 def snr_db(actual: Array, reference: Array) -> float:
-    """Return 10 log10(sum r^2 / sum (a - r)^2), in dB; infinity if both arrays are equal."""
+    """Return 10 log10(sum reference^2 / sum (actual - reference)^2), in dB; infinity if both arrays are equal."""
     wide = _wide(reference)
     noise = float(np.sum((_wide(actual) - wide) ** 2))
     signal = float(np.sum(wide**2))
@@ -122,7 +125,7 @@ def snr_db(actual: Array, reference: Array) -> float:
 
 @metric(higher_is_better=True)
 def cosine(actual: Array, reference: Array) -> float:
-    """Return a.r / (|a| |r|), without unit; 1 for equal directions and if both arrays are zero."""
+    """Return the cosine of the angle between the arrays, as vectors; 1 if both are zero, 0 if only one is."""
     a, r = _wide(actual).ravel(), _wide(reference).ravel()
     norms = float(np.linalg.norm(a) * np.linalg.norm(r))
     if norms == 0:

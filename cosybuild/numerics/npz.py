@@ -24,5 +24,8 @@ def save_arrays(path: Path, arrays: Mapping[str, Array]) -> Path:
 
 
 def with_bfloat16(array: Array) -> Array:
-    """Give an array read from an .npz file its bfloat16 type back, which numpy reads as two bytes without a type."""
+    """Return an array that was read from an .npz file with its saved type.
+
+    numpy reads bfloat16 as two untyped bytes.
+    """
     return array.view(numpy_dtype("bfloat16")) if array.dtype == np.dtype("V2") else array

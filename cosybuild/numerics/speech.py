@@ -1,4 +1,4 @@
-"""Random log-mel spectrograms with the envelope of speech: syllables, pauses, formants, and unvoiced sounds."""
+"""Random log-mel spectrograms that resemble speech: syllables, pauses, formants and unvoiced sounds."""
 
 from __future__ import annotations
 

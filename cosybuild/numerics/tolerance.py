@@ -1,4 +1,4 @@
-"""The element-wise tolerance between two arrays."""
+"""The tolerance that bounds the difference of each element of two arrays."""
 
 from __future__ import annotations
 

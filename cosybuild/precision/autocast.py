@@ -39,7 +39,7 @@ def autocast(
 
     Args:
         path: the file of the float32 graph.
-        model: the same graph in normal form; the patterns of `keep_fp32` are matched against its nodes.
+        model: the same graph, prepared by `graph.prepare`; the patterns of `keep_fp32` are matched against its nodes.
         sample: inputs by name.
         settings: the target type, the limits and the patterns.
         scratch: a directory for the sample's file.
@@ -83,7 +83,7 @@ def autocast_report(
     """Return the report of AutoCast's graph, on the nodes that kept their names.
 
     Args:
-        model: the float32 graph in normal form.
+        model: the float32 graph, prepared by `graph.prepare`.
         lowered: AutoCast's graph.
         ranges: the measured ranges and shapes; only the shapes are used.
         settings: the target type, and the type of inputs and outputs.

@@ -1,4 +1,4 @@
-"""The calibration inputs on which ranges are measured: generated, or read from the user's files."""
+"""The calibration inputs, on which the ranges of tensors are measured: generated, or read from the user's files."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def calibration_sizes(
 def generated_samples(
     settings: PrecisionSettings, spec: ModelSpec, profiles: Sequence[Profile]
 ) -> Iterator[Mapping[str, Array]]:
-    """Draw one calibration input (array by name) for each size.
+    """Draw the generated calibration inputs, one set for each size: input name -> array.
 
     Three kinds alternate: padded inputs and guidance pairs, both with `t` at the end of the time axis, and plain inputs
     with `t` at its start. The phases of the time embedding are largest at the end.
@@ -61,7 +61,7 @@ def generated_samples(
 
 
 def calibration_files(path: str) -> tuple[Path, ...]:
-    """Return the `.npz` file at `path`, or all `.npz` files in the directory `path`, sorted.
+    """Return the `.npz` file at `path`; if `path` is a directory, all `.npz` files in it, sorted by name.
 
     Raises:
         ConfigurationError: there is no such file.

@@ -58,7 +58,7 @@ def smallest_cut(
 
     Args:
         lowered: the typed graph, made from `reference`.
-        reference: the float32 graph in normal form.
+        reference: the float32 graph, prepared by `graph.prepare`.
         points: the noise profile of both graphs on `inputs`.
         inputs: inputs by name on which the whole graph fails, in float32.
         holds: function that compares the outputs.

@@ -1,4 +1,4 @@
-"""The decision which nodes stay in fp32, by the rules and then for cheap nodes between such nodes."""
+"""The decision on which nodes stay in fp32, by the rules and then for cheap nodes between such nodes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def decide(
     """Apply all rules to a graph. If several rules keep a node, the first one gives the reason.
 
     Args:
-        model: the float32 graph in normal form (`prepare`). It is not changed.
+        model: the float32 graph, prepared by `graph.prepare`. It is not changed.
         ranges: measured ranges of all tensors.
         settings: the target (fp16, bf16 or mixed), the limits and the patterns.
         constants: facts of all float32 initialisers; None to compute them here.

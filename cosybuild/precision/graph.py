@@ -121,7 +121,7 @@ def _check_types(model: ir.Model, storage: Storage) -> None:
 
 
 def opset_of(model: ir.Model) -> int:
-    """Return the opset version of the default domain; 1 if none is imported."""
+    """Return the opset version of the default ONNX domain; 1 if the graph does not import that domain."""
     return model.opset_imports.get("", 1)
 
 

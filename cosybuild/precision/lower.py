@@ -41,8 +41,8 @@ class Lowered:
 def lower(model: ir.Model, decisions: Decisions) -> Lowered:
     """Return a graph with the nodes of `decisions.kept` in float32 and all other nodes in the lower type.
 
-    The function is pure: `model` (in normal form) is not changed, and equal arguments give equal graphs. Index and
-    boolean tensors, sub-graphs, and inputs that an operator takes in float32 only are not converted.
+    The function is pure: `model` (prepared by `graph.prepare`) is not changed, and equal arguments give equal graphs.
+    Index and boolean tensors, sub-graphs, and inputs that an operator takes in float32 only are not converted.
 
     Raises:
         PrecisionError: a node that is not kept has no variant in the lower type.
@@ -141,7 +141,10 @@ class _Lowering:
         value.type = ir.TensorType(self._lower)
 
     def _twin(self, value: ir.Value) -> ir.Value:
-        """Add a copy of the constant in the lower type, and return it."""
+        """Add a copy of a constant in the lower type to the graph, and return the copy.
+
+        The constant itself stays in float32.
+        """
         tensor = constant_of(value)
         assert tensor is not None
         name = self._fresh(f"{value.name}__{self._storage.suffix}")

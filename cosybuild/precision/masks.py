@@ -43,7 +43,7 @@ def find_masks(model: ir.Model, measured: Mapping[str, Range], storage: Storage)
     """Find the mask constants of a graph: constants that are used only in masks of softmax inputs and can hide a score.
 
     Args:
-        model: the float32 graph in normal form.
+        model: the float32 graph, prepared by `graph.prepare`.
         measured: tensor -> measured range.
         storage: the lower type.
     """
@@ -118,7 +118,7 @@ def _range(
 
 
 def _propagate(node: ir.Node, inputs: list[Range]) -> Range:
-    """Compute the range of the node's result by interval arithmetic."""
+    """Compute the range of a mask node's result from the ranges of its inputs, by interval arithmetic."""
     first, second = inputs[0], inputs[-1]
     if node.op_type == "Add":
         return Range(first.low + second.low, first.high + second.high)

@@ -22,7 +22,7 @@ _AT_ONCE = 512
 
 
 _LISTED = 12
-"""Number of modules and of nodes that a report lists."""
+"""Largest number of modules, and of nodes, in a report."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def profile(lowered: ir.Model, reference: ir.Model, inputs: Mapping[str, Array],
 
     Args:
         lowered: the typed graph; it is run emulated, with tensors rounded to their storage type.
-        reference: the float32 graph in normal form.
+        reference: the float32 graph, prepared by `graph.prepare`.
         inputs: inputs by name, in float32.
         threads: ONNX Runtime's intra_op_num_threads.
     """

@@ -15,7 +15,7 @@ from cosybuild.precision.rules import RuleInputs, Verdicts
 
 
 def patterns(given: RuleInputs, globs: Sequence[str]) -> Verdicts:
-    """Keep in float32 the nodes that match the user's patterns (`precision.keep_fp32`)."""
+    """Keep in float32 the nodes that match the user's glob patterns (`precision.keep_fp32`)."""
     for glob in globs:
         for node in matching_nodes(given.nodes, glob):
             yield node, f"precision.keep_fp32={glob}"

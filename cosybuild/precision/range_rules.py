@@ -108,7 +108,7 @@ def _largest_weight_sum(node: ir.Node, weight: ir.TensorProtocol) -> float:
 
 
 def constants(given: RuleInputs) -> Verdicts:
-    """Keep in float32 the nodes with a constant that exceeds `init_max` or has only elements below `init_min`."""
+    """Keep in float32 the nodes with a constant that exceeds `init_max`, or whose elements are all below `init_min`."""
     for node in given.nodes:
         for value in float_inputs(node):
             facts = given.constants.get(name_of(value))

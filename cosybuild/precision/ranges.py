@@ -61,8 +61,8 @@ def measure_ranges(model: ir.Model, samples: Iterable[Mapping[str, Array]], thre
     than an ordinary run. Nodes that only move values are not measured: they get the range of their inputs.
 
     Args:
-        model: the float32 graph in normal form.
-        samples: the calibration inputs, each an array by name.
+        model: the float32 graph, prepared by `graph.prepare`.
+        samples: the calibration inputs, each a mapping input name -> array.
         threads: ONNX Runtime's intra_op_num_threads.
 
     Raises:

@@ -28,9 +28,9 @@ def lowering_report(
     """Return the report of one lowering.
 
     Args:
-        model: the float32 graph in normal form.
+        model: the float32 graph, prepared by `graph.prepare`.
         ranges: the measured ranges and shapes.
-        decisions: the decisions which nodes stay in fp32.
+        decisions: the decisions on which nodes stay in fp32.
         lowered: the lowered graph.
         constants: facts of all float32 initialisers.
     """

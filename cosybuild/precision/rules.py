@@ -1,4 +1,4 @@
-"""The rules for nodes that must stay in fp32. Each rule yields nodes with a reason; none changes the graph."""
+"""The rules that decide which nodes stay in fp32. Each rule yields (node, reason); no rule changes the graph."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ Verdicts = Iterator[tuple[ir.Node, str]]
 
 
 def types(given: RuleInputs) -> Verdicts:
-    """Keep in float32 the operators that have no variant in the lower type."""
+    """Keep in float32 the nodes whose operator has no variant in the lower type."""
     for node in given.nodes:
         slots = slots_of(node, given.storage, given.opset)
         if isinstance(slots, str):

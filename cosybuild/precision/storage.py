@@ -29,7 +29,7 @@ class Storage:
     smallest: float
 
     def step(self, magnitude: float) -> float:
-        """Return the distance between neighbouring numbers at `magnitude`."""
+        """Return the distance between a number of this magnitude and the next larger number of the type."""
         if magnitude < self.smallest_normal:
             return self.smallest
         return 2.0 ** (math.floor(math.log2(magnitude)) - self.bits)
@@ -56,5 +56,5 @@ _STORAGES = {Target.fp16: FP16, Target.bf16: BF16, Target.mixed: FP16}
 
 
 def storage_of(target: Target) -> Storage | None:
-    """Return the type to which `target` lowers; None if the graph stays in float32."""
+    """Return the 16-bit type to which the target precision lowers tensors; None if the graph stays in float32."""
     return _STORAGES.get(target)

@@ -41,7 +41,7 @@ class Trials:
     """The lowerings of one float32 graph with different sets of additional nodes in fp32.
 
     Args:
-        model: the float32 graph in normal form; it is not changed.
+        model: the float32 graph, prepared by `graph.prepare`; it is not changed.
         decisions: the decisions of the rules; the nodes that they keep stay in fp32 in every lowering.
         threads: ONNX Runtime's intra_op_num_threads.
     """

@@ -34,7 +34,7 @@ _WITH_TORCH = ("BuiltEstimator", "load_estimator")
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name of `__all__` when it is first used, so that a process loads PyTorch only if it needs it."""
+    """Import the object `name` of `__all__` when it is first used, so that PyTorch is loaded only if it is needed."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in _WITH_TORCH:

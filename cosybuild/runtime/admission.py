@@ -140,7 +140,10 @@ def admit(path: Path, device: Device, *, trust: bool) -> Admitted:
 
 
 def _check_external_data(path: Path, manifest: Mapping[str, Any] | None) -> None:
-    """Refuse a graph whose files of external data must not be read. A manifest must list every such file."""
+    """Refuse a graph with external data that must not be read.
+
+    If there is a manifest, it must list every file of the external data.
+    """
     listed = None if manifest is None else {fact["name"] for fact in manifest["companions"]}
     try:
         fault = external_fault(path, listed)

@@ -18,11 +18,13 @@ T = TypeVar("T")
 
 
 def read_consistently(root: Path, read: Callable[[View], T]) -> T:
-    """Call `read` on a view of `root`, again if a deployment changed `root` meanwhile, and return the result.
+    """Call `read` on a view of a directory and return its result, for one consistent state of the directory.
+
+    If a deployment changed the directory during the call, the result is dropped and `read` is called again.
 
     Args:
         root: the directory in service.
-        read: the function to call. It gets the view that shows one state of the directory.
+        read: the function to call. It gets the view, which shows the files of the directory.
 
     Raises:
         ArtifactRefused: the directory cannot be read, or a deployment changed it during each of the attempts.

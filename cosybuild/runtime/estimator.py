@@ -122,10 +122,10 @@ class BuiltEstimator(nn.Module):
         return (slot.context, slot.stream), EngineView(served.interface)
 
     def release_estimator(self, context: Context, stream: Any) -> None:
-        """Return a context that `acquire_estimator` lent to the pool. The stream is not used.
+        """Put a context that `acquire_estimator` returned back into the pool. The argument `stream` is not used.
 
         Raises:
-            ServingError: the context is not lent at present, for example because it was already returned.
+            ServingError: the context is not lent at present, for example because it was already put back.
         """
         lent = self._lent.pop(id(context), None)
         if lent is None:

@@ -51,7 +51,10 @@ def check_kinds(tensors: Mapping[str, Any], streaming: Any, device: torch.device
 
 
 def check_shapes(tensors: Mapping[str, Tensor]) -> None:
-    """Check that the shapes of all inputs agree with the shape of x.
+    """Check that the shapes of all inputs of an estimator's call agree with the shape of x, (batch, mel, frames).
+
+    Args:
+        tensors: input name -> tensor.
 
     Raises:
         ShapeRefused: an input has another shape; the message names the input, its shape and the expected one.

@@ -44,14 +44,14 @@ class Span:
     largest: tuple[int | None, ...]
 
     def holds(self, shape: Shape) -> bool:
-        """Return True if `shape` is within the span."""
+        """Return True if every axis of `shape` is within the range."""
         if len(shape) != len(self.smallest):
             return False
         limits = zip(self.smallest, shape, self.largest, strict=True)
         return all(low <= size and (high is None or size <= high) for low, size, high in limits)
 
     def contains(self, other: Span) -> bool:
-        """Return True if every shape of `other` is within this span."""
+        """Return True if every shape in the range `other` is in this range too."""
         return all(
             a <= b and (c is None or (d is not None and d <= c))
             for a, b, c, d in zip(self.smallest, other.smallest, self.largest, other.largest, strict=True)

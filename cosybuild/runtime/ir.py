@@ -159,11 +159,11 @@ class IrSession:
         self._idle: list[Any] = []
 
     def get_inputs(self) -> list[IrPort]:
-        """Return the inputs in binding order."""
+        """Return a description of each input, in binding order."""
         return _described(self._compiled.inputs, self._compiled.model.inputs)
 
     def get_outputs(self) -> list[IrPort]:
-        """Return the outputs in binding order."""
+        """Return a description of each output, in binding order."""
         return _described(self._compiled.outputs, self._compiled.model.outputs)
 
     def run(self, outputs: None, inputs: Mapping[str, Array]) -> list[Array]:

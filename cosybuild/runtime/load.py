@@ -1,4 +1,4 @@
-"""Loading of built artifacts, from a file or a directory, into one estimator module."""
+"""Loading of built estimators, from a file or a directory, as one PyTorch module."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def load_estimator(
 
     From a directory, every artifact that `device` can run is loaded, such as those of both attention variants and of
     several profiles. A call is run by the first artifact that covers it. Engines and OpenVINO IRs come before graphs,
-    float32 comes before smaller types, and smaller profiles come before larger ones. An artifact is dropped if earlier
-    ones cover all its calls. A directory with estimators of two builds is refused.
+    float32 comes before smaller types, and smaller profiles come before larger ones. An artifact is dropped if an
+    earlier one covers all its calls. A directory with estimators of two builds is refused.
 
     A deployment may be running or have been interrupted. Until it has written its journal, the files from before it are
     loaded; from then on, its new files. This also holds if `path` is one file of the directory. Artifacts from before
@@ -176,7 +176,14 @@ def _check_contract(path: Path, interface: Interface) -> None:
 
 
 def _device(device: str | torch.device) -> torch.device:
-    """Return the device with its index, so that it can be compared with the device of a tensor."""
+    """Return `device` as a `torch.device`, for CUDA with an index.
+
+    With the index it can be compared with the device of a tensor.
+
+    Raises:
+        ServingError: `device` names no device.
+        MissingRequirement: this machine or this torch does not have the device.
+    """
     try:
         place = torch.device(device)
     except (RuntimeError, TypeError) as error:

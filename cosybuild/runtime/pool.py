@@ -56,10 +56,10 @@ class Pool(Generic[T]):
         return len(self._idle)
 
     def take(self) -> T:
-        """Lend an item to the caller, who must return it through `give`.
+        """Lend an item to the caller, who must return it with `give`.
 
         Raises:
-            PoolExhausted: no item was returned before the timeout.
+            PoolExhausted: no item was free before the timeout.
         """
         with self._lock:
             # Nobody waits while an item is idle, because `give` serves the queue first.
@@ -88,7 +88,10 @@ class Pool(Generic[T]):
         )
 
     def give(self, item: T) -> None:
-        """Return an item that `take` lent: to the caller that has waited longest, or else to the pool."""
+        """Return an item that `take` lent.
+
+        It goes to the caller that has waited longest, or into the pool if nobody waits.
+        """
         with self._lock:
             if not self._queue:
                 self._idle.append(item)
@@ -111,7 +114,7 @@ class Pool(Generic[T]):
             self.give(item)
 
     def _leave(self, waiting: _Waiting[T]) -> None:
-        """Remove a caller from the queue; afterwards `given` does not change."""
+        """Remove a caller from the queue. Afterwards `give` can no longer give it an item."""
         with self._lock:
             if not waiting.given:
                 self._queue.remove(waiting)

@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions with the options for serving. Imports no PyTorch."""
+"""ONNX Runtime sessions for serving. Imports no PyTorch."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _REFUSALS = (
 
 
 def cpu_session(path: Path, threads: int) -> Any:
-    """Return an ONNX Runtime session on the CPU.
+    """Load an ONNX file into an ONNX Runtime session on the CPU.
 
     Args:
         path: the ONNX file.
         threads: CPU threads of one run; 0 leaves the number to ONNX Runtime.
 
     Raises:
-        MissingRequirement: ONNX Runtime does not load here.
-        ArtifactRefused: ONNX Runtime does not load the file.
+        MissingRequirement: ONNX Runtime is not installed or does not load on this machine.
+        ArtifactRefused: ONNX Runtime cannot load the file.
     """
     ort = require("onnxruntime", "Serving an ONNX graph")
     return open_session(ort, path, session_options(ort, threads), [CPU_PROVIDER])

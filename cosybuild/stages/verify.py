@@ -214,7 +214,10 @@ class _HopForms:
 
 
 def _name_of(subject: Subject) -> str:
-    """Return the model's name for an error message."""
+    """Return the model's name for error messages.
+
+    It is the class of a user's module, or the component of a model directory.
+    """
     target = subject.hyperparameters.get("target")
     return str(target["_target_"]) if isinstance(target, Mapping) else f"The {subject.component.value} of the model"
 

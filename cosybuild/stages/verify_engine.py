@@ -1,4 +1,4 @@
-"""The stage that runs an engine on its GPU and compares it with the reference.
+"""The stage that compares an engine with the reference, on a GPU.
 
 It imports the engine's library only when it runs.
 """

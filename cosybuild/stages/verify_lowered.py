@@ -157,7 +157,7 @@ def _noted(case: Case, emit: Emit) -> Iterator[None]:
 
 
 class _Stored:
-    """A session that runs a graph with emulated storage types."""
+    """A session that runs a lowered graph with emulated storage types, with the methods of `Session`."""
 
     device = "emulated storage"
 

@@ -119,7 +119,7 @@ def target_of(request: Request) -> Target:
 
 
 def is_mixed(request: Request) -> bool:
-    """Return True if all other arithmetic than matrix products and softmax computes in float32, with precision bf16."""
+    """Return True if the precision is bf16 and all arithmetic except matrix products and softmax is in float32."""
     return target_of(request) is Target.bf16 and ARITHMETIC in ov_settings(request).keep_fp32
 
 
@@ -133,7 +133,7 @@ def openvino_gate(request: Request) -> Gate:
 
 
 def solver_bounds(request: Request) -> Bounds | None:
-    """Return the bounds of the solver runs; None if the solver is not run."""
+    """Return the bounds of the solver runs with the IR; None if the solver is not run."""
     bounds = bounds_of(request, target_of(request), engine=True)
     if bounds is None or not is_mixed(request) or bounds.gate is not LOWERED_SOLVER[Target.bf16]:
         return bounds

@@ -99,7 +99,12 @@ def given_cases(batches: Sequence[GivenBatch]) -> tuple[Case, ...]:
 
 
 def with_batch(case: Case, batches: Sequence[GivenBatch]) -> Case:
-    """Return a case that was read from a record, with its real inputs, if it has any, taken from `batches`."""
+    """Add the real inputs to a case that was read from a record. A case with drawn inputs stays as it is.
+
+    Args:
+        case: the case.
+        batches: all batches of real inputs of the build.
+    """
     return replace(case, batch=next((one for one in batches if one.digest == case.draw.given), None))
 
 
@@ -129,13 +134,13 @@ def strict_cases(
 
     Args:
         spec: the model's interface.
-        profiles: each profile adds its min, opt and max, and the sizes one below and one above its min and max if any
+        profiles: each profile adds its min, opt and max, and the sizes one step below and above its min and max if any
             profile admits them.
         seed: seed of the first case; each further case adds 1.
         boundaries: symbol -> further sizes at which the computation changes, e.g. the ends of chunks.
         served: symbol -> further sizes, which were recorded in production.
         quiet: lengths of additional cases whose inputs have a small variance.
-        exhaustive: also compare the sizes next to profile edges above 1024, which are left out by default.
+        exhaustive: True to add the sizes next to profile edges above 1024 frames, too.
     """
     if not spec.symbols:  # only the values can differ
         cases = [Case("fixed sizes", Draw({}, seed + index, **_kind(spec, index))) for index in range(len(_KINDS))]
@@ -259,7 +264,7 @@ def _corner_cases(
 
 
 def _least_with(spec: ModelSpec, profiles: Sequence[Profile], given: Mapping[str, int]) -> dict[str, int] | None:
-    """Complete `given` with the smallest sizes of the first profile that admits it; None if no profile does."""
+    """Complete the sizes `given` with the smallest sizes of the first profile that allows them; None without one."""
     if not profiles:
         return {**dict.fromkeys(spec.symbols, 2), **given}
     for profile in profiles:

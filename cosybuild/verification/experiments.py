@@ -191,7 +191,7 @@ def _with_frames(values: Array, rows: Any, frames: slice, other: Array) -> Array
 
 
 def _swapped(values: Array) -> Array:
-    """Exchange rows 0 and 1."""
+    """Return a copy of a batch with rows 0 and 1 exchanged."""
     order: Sequence[int] = [1, 0, *range(2, values.shape[0])]
     result: Array = np.ascontiguousarray(values[order])
     return result

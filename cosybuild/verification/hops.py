@@ -60,7 +60,7 @@ class Hop:
         return self.own["snr_db"]
 
     def facts(self) -> dict[str, Any]:
-        """Return the hop as JSON data."""
+        """Return the conversion and its figures as JSON data, for the report."""
         return {"hop": self.name, "against": self.against, "own": figure.plain(self.own),
                 "total": figure.plain(self.total), "case": self.case, "gate": plain_gate(self.gate),
                 "missed": [str(miss) for miss in self.missed]}  # fmt: skip

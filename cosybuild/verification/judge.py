@@ -188,7 +188,12 @@ class Judged:
 
 @dataclass(frozen=True)
 class Advice:
-    """Hints of a verification error: for values that differ too much, and for values that are not finite."""
+    """The hints of a verification error.
+
+    Attributes:
+        values: the hint if values differ too much.
+        not_finite: the hint if values are not finite.
+    """
 
     values: str
     not_finite: str
@@ -214,8 +219,8 @@ def compare(output: str, actual: Array, reference: Array, limits: Limits) -> Com
 
     - Where the reference is NaN, any value passes, because there is nothing to compare with. Where the reference is
       infinite, the output must have the same infinity. Elsewhere the output must be finite and meet the limits.
-    - Differences that rounding explains are accepted: if no element differs by more than `UNITS` units in the last
-      place of itself or of the output's root mean square, or by more than `UNIT_SCALE`, bounds on ratios (metrics whose
+    - A difference counts as rounding if it is at most `UNITS` units in the last place of the element or of the output's
+      root mean square, or at most `UNIT_SCALE`. If all differences count as rounding, bounds on ratios (metrics whose
       unit is not the output's) are not applied.
     - No bound is applied if no element differs by more than the user's `floor`.
     - An output that is a distribution over classes, such as a softmax, gets the metrics and the gate of `Kind.classes`.

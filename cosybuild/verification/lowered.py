@@ -67,7 +67,7 @@ def limits_of(request: Request) -> Limits:
 
 
 def fault_of(request: Request) -> Callable[..., str | None]:
-    """Return a function that compares outputs with expected ones and returns its first fault as text, or None."""
+    """Return a function (actual outputs, expected outputs) that returns the first fault as text, or None."""
     limits = limits_of(request)
 
     def faulty(actual: Mapping[str, Array], expected: Mapping[str, Array]) -> str | None:

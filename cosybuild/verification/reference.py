@@ -47,11 +47,11 @@ class Reference:
     exact_courses: tuple[Course, ...] = ()
 
     def find(self, draw: Draw) -> Outputs | None:
-        """Return the outputs of the case with these inputs; None if there is no such case."""
+        """Return the expected outputs of the case whose inputs `draw` describes; None if there is no such case."""
         return self._of(draw, self.outputs)
 
     def find_exact(self, draw: Draw) -> Outputs | None:
-        """Return the float64 outputs of the case with these inputs; None if there are none."""
+        """Return the float64 outputs of the case whose inputs `draw` describes; None if the reference has none."""
         return self._of(draw, self.exact_outputs)
 
     def _of(self, draw: Draw, several: Sequence[Outputs]) -> Outputs | None:
@@ -81,7 +81,7 @@ def write_reference(path: Path, reference: Reference) -> Path:
 
 
 def read_reference(path: Path) -> Reference:
-    """Read a file that `write_reference` wrote."""
+    """Read the reference from a file that `write_reference` wrote."""
     with np.load(path) as stored:
         index = json.loads(stored["index"].tobytes())
         assert index["schema"] == SCHEMA, index["schema"]

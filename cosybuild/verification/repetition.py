@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cosybuild.numerics.inputs import Array
 
 _SECONDS = 5.0
-"""Seconds of timing for each artifact whose bytes differ."""
+"""Largest time in seconds for measuring the latency of the artifacts of one slot."""
 _CONFIDENCE = 0.95
 _MARGIN = 0.02
 
@@ -85,7 +85,7 @@ def _operators(paths: Sequence[Path]) -> dict[str, int]:
 
 
 def _open(path: Path, is_graph: bool, request: Request) -> _Runnable | str:
-    """Return a session on the artifact, or the reason why it cannot be run on this machine."""
+    """Open a session on an artifact, or return the reason why this machine cannot run it."""
     assert request.settings.verify is not None
     try:
         if is_graph:

@@ -1,4 +1,4 @@
-"""The cases, solver runs and tolerances with which one build is verified."""
+"""The cases, solver runs and limits with which one build is verified, derived from its request."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def _stated_ratio(verify: VerifySettings) -> float | None:
 
 
 def kinds_of(spec: ModelSpec) -> dict[str, Kind]:
-    """Return output -> kind of its values, for the outputs that have a kind."""
+    """Return output -> kind of its values, for those outputs that have a special kind."""
     return {output.name: Kind(output.kind) for output in spec.outputs if Kind(output.kind) is not Kind.any}
 
 

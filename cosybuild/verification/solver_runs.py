@@ -48,7 +48,7 @@ class Rollout:
 
     @property
     def name(self) -> str:
-        """The name in messages and reports, e.g. `solver T=64 (short)`; chunks as `T=50+50`."""
+        """The name of the run in messages and reports, e.g. `solver T=64 (short)`, or `solver T=50+50 (in chunks)`."""
         return f"solver T={'+'.join(map(str, _added(self.lengths)))} ({self.why})"
 
 
@@ -102,7 +102,7 @@ class RolloutResult:
 
 
 def is_solvable(spec: ModelSpec, solver: Solver | None) -> bool:
-    """Return True if the model is a flow-matching estimator with the interface that the solver calls."""
+    """Return True if the model is a flow-matching estimator with the inputs that the solver gives it."""
     return (
         solver is not None
         and tuple(tensor.name for tensor in spec.inputs)[: len(ESTIMATOR_INPUTS)] == ESTIMATOR_INPUTS

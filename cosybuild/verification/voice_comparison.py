@@ -69,7 +69,7 @@ class Form:
 
     @property
     def flow_is_lowered(self) -> bool:
-        """True if a part that the mel depends on is lowered."""
+        """True if the front end or the estimator is lowered, so that the mel changes."""
         return bool({PARTS[0], PARTS[1]} & set(self.lowered))
 
 

@@ -41,7 +41,7 @@ class IrTask:
 
 
 def weights_of(settings: OvSettings) -> OvWeights:
-    """Return the type in which the IR stores its weights."""
+    """Return the type in which the IR stores its weights: `ov.weights` if set, else the default of `ov.precision`."""
     plain = OvWeights.fp32 if settings.precision is OvPrecision.fp32 else OvWeights.fp16
     return plain if settings.weights is None else settings.weights
 

@@ -23,7 +23,7 @@ _PRODUCT_LAYERS = frozenset(
 )  # fmt: skip
 _LISTED = 5
 _MOST_DROPPED = 0.1
-"""Largest share of the layers that must compute in float32 and may compute in a smaller type all the same."""
+"""Limit on the share of layers that compute in a smaller type, among those that must compute in float32."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class Machine(Protocol):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of checking if a machine can run an IR in the way in which it was verified.
+    """The result of checking whether a machine can run an IR in the way in which it was verified.
 
     Attributes:
         loads: True if it can, False if it cannot, None if nothing is known about the IR.
@@ -121,7 +121,7 @@ def fault_of_weights(path: Path, manifest: Mapping[str, Any]) -> str | None:
 
 
 def check_ir(path: Path, machine: Machine) -> Verdict:
-    """Check if a machine can run the IR at `path`, from the manifest and the machine. OpenVINO is not imported."""
+    """Check whether a machine can run the IR at `path`, from the manifest and the machine. OpenVINO is not imported."""
     try:
         manifest = read_manifest(path) or {}
     except ValueError as error:
@@ -133,7 +133,7 @@ def check_ir(path: Path, machine: Machine) -> Verdict:
 
 
 def check_facts(facts: Mapping[str, Any], machine: Machine) -> Verdict:
-    """Check if a machine can run an IR, given the field `FIELD` of its manifest."""
+    """Check whether a machine can run an IR, given the field `FIELD` of its manifest."""
     built, precision = str(facts["version"]), str(facts["precision"])
     if precision not in HINTS:
         return Verdict(False, (f"its manifest states the precision {precision!a}; {', '.join(HINTS)} are known",))

@@ -1,4 +1,4 @@
-"""The build of an engine file from an ONNX graph."""
+"""The build of an engine file from an ONNX file, with TensorRT or TensorRT-RTX."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from cosybuild.models.spec import ModelSpec
 
 @dataclass(frozen=True)
 class ShapeRange:
-    """The min, opt and max shape of one input."""
+    """The smallest (min), tuned (opt) and largest (max) shape of one input in an optimisation profile."""
 
     min: tuple[int, ...]
     opt: tuple[int, ...]

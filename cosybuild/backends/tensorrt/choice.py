@@ -50,10 +50,9 @@ def choose_targets(settings: TrtSettings, precision: str, environment: Environme
 def choose_library(settings: TrtSettings, environment: Environment) -> str:
     """Return the library that `trt.backend` names.
 
-    For `auto`, this is TensorRT if it can build here, else TensorRT-RTX.
-
-    TensorRT comes first because CosyVoice loads only its plans without a change. It is also returned if neither library
-    can build here.
+    For `auto`, this is TensorRT if it can build on this machine, else TensorRT-RTX. TensorRT comes first because
+    CosyVoice can load only TensorRT plans without a change of its code. TensorRT is also returned if neither library
+    can build.
     """
     if settings.backend is not TrtBackend.auto:
         return str(settings.backend.value)

@@ -1,4 +1,4 @@
-"""The features that some versions of TensorRT and TensorRT-RTX lack, and the check that no setting needs such a one."""
+"""The features that some versions of TensorRT or TensorRT-RTX lack, and the check that no setting needs such a one."""
 
 from __future__ import annotations
 

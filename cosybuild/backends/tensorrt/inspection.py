@@ -12,7 +12,7 @@ from cosybuild.backends.tensorrt.library import TensorRtLibrary
 from cosybuild.backends.tensorrt.network import fix_input_shapes, network_tensors
 
 Shapes = Mapping[str, tuple[int, ...]]
-"""Input name -> shape."""
+"""Input name -> shape of the input."""
 
 _FLOATING = {"FLOAT": 4, "HALF": 2, "BF16": 2, "FP8": 1}
 _NO_ARITHMETIC = frozenset(["CONSTANT", "CAST", "SHAPE", "IDENTITY"])

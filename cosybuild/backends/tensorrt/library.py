@@ -29,7 +29,7 @@ class Device(Protocol):
 
     @property
     def sm(self) -> int:
-        """The compute capability times ten."""
+        """The compute capability of the GPU times ten, e.g. 89."""
 
 
 class Machine(Protocol):
@@ -106,5 +106,5 @@ def installed_version(name: str, environment: Machine) -> str | None:
 
 
 def major(version: str) -> int:
-    """Return the first number of a version."""
+    """Return the first number of a version text, e.g. 10 for `10.13.3`."""
     return int(version.split(".", 1)[0])

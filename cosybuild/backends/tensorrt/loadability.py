@@ -1,4 +1,4 @@
-"""The check if this machine can load an engine file. It reads the file's header and manifest only."""
+"""The check whether this machine can load an engine file. It reads the file's header and manifest only."""
 
 from __future__ import annotations
 
@@ -41,13 +41,16 @@ class Verdict:
 
 
 def engine_library(path: Path) -> str | None:
-    """Return the library that wrote an engine file, by its first bytes; None if they are unknown."""
+    """Return the library that wrote an engine file, by the file's first bytes; None if they are unknown.
+
+    It is `tensorrt` or `tensorrt_rtx`.
+    """
     with path.open("rb") as file:
         return _MAGIC.get(file.read(4))
 
 
 def check_plan(path: Path, environment: Machine) -> Verdict:
-    """Check if this machine can load an engine file, from the file's bytes, its manifest and the machine.
+    """Check whether this machine can load an engine file, from the file's bytes, its manifest and the machine.
 
     The engine is not deserialised.
     """

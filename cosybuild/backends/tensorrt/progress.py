@@ -23,7 +23,7 @@ class Progress:
         self._open: dict[str, list[int]] = {}
 
     def begin(self, phase: str, steps: int) -> None:
-        """Record the start of a phase with `steps` steps."""
+        """Record that a phase of `steps` steps has begun."""
         with self._lock:
             self._open[phase] = [0, steps]
 
@@ -34,7 +34,7 @@ class Progress:
                 self._open[phase][0] = step + 1
 
     def end(self, phase: str) -> None:
-        """Record the end of a phase."""
+        """Record that a phase has ended."""
         with self._lock:
             self._open.pop(phase, None)
 

@@ -20,7 +20,7 @@ FUSED, UNFUSED, UNDECIDED = "fused", "not fused", "too small to tell"
 
 @dataclass(frozen=True)
 class AttentionVerdict:
-    """The decision if attention matrices of one size are fused.
+    """The decision whether attention matrices of one size are fused.
 
     Attributes:
         size: the size of the matrices.
@@ -89,7 +89,7 @@ def check_tensors(facts: NetworkFacts, spec: ModelSpec, dtype: str) -> None:
 
 
 def judge_attention(facts: NetworkFacts, activation_bytes: Sequence[int]) -> tuple[AttentionVerdict, ...]:
-    """Decide from the activation memory of each profile if attention is fused.
+    """Decide from the activation memory of each profile whether attention is fused.
 
     Fused: the memory is smaller than one attention matrix, so no such matrix is stored. Not fused: the memory is at
     least one matrix, and the matrix is larger than all other tensors alive at the same time. Undecided: the memory is

@@ -26,7 +26,7 @@ class CacheForm:
         contexts: shape of `conv_cache`, (2, C, width - 1).
         frame: shape of `att_cache` without its first axis, which counts frames: (2 * layers, 2, heads, dim_head).
         dtype: type of both caches.
-        has_offset: True if the estimator takes `x_offset`, the number of frames before the call (version 3).
+        has_offset: True if the estimator takes `x_offset`, the number of frames before the call (CosyVoice 3).
         most: the largest number of earlier frames that a call gets; older ones are dropped. None for no limit.
     """
 

@@ -32,7 +32,7 @@ class EnginePart:
         self._torch = torch
 
     def __call__(self, **inputs: Array) -> Mapping[str, Array]:
-        """Return {`estimator_out`: the velocity}. For the inputs and errors, see `BuiltEstimator.forward`."""
+        """Return the velocity under the name `estimator_out`; for inputs and errors see `BuiltEstimator.forward`."""
         device = self._estimator.device
         given = [self._torch.from_numpy(inputs[name]).to(device) for name in _CONDITIONS]
         velocity = self._estimator(*given, streaming=self._streaming)

@@ -20,7 +20,7 @@ MOST_STEPS = 1000
 would block a server.
 """
 INTERPOLATIONS = ("exact", "linear", "nearest")
-"""How the vocoder interpolates the phases of its source signal; in the order of versions 1, 2 and 3."""
+"""How the vocoder interpolates the phases of its source signal; in the order of CosyVoice 1, 2 and 3."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,14 @@ class Facts:
         mel: number of mel bins.
         vocabulary: number of speech tokens.
         token_rate: tokens per second.
-        frames_per_token: mel frames per token; 0 in version 1, which interpolates from tokens to frames.
+        frames_per_token: mel frames per token; 0 in CosyVoice 1, which interpolates from tokens to frames.
         lookahead: number of further tokens that a call reads as right context, after the tokens that it turns into mel
-            frames. The last call of a stream reads none. 0 in version 1.
-        chunk: tokens per chunk of the streaming attention, counted from the first token of the prompt; 0 in version 1.
+            frames. The last call of a stream reads none. 0 in CosyVoice 1.
+        chunk: tokens per chunk of the streaming attention, counted from the first token of the prompt; 0 in CosyVoice
+            1.
         context: (before, after): numbers of mel frames on each side of a frame on which the frame's samples depend.
         harmonics: number of sines in the vocoder's source signal.
-        interpolation: interpolation of the phases of these sines: `exact` (version 1), `linear` (2) or `nearest` (3);
+        interpolation: interpolation of the phases of these sines: `exact` (CosyVoice 1), `linear` (2) or `nearest` (3);
             see `Interpolation`.
         steps, schedule, guidance: see `solver.solve`.
         prompt_mel: parameters of the transform that computes the prompt's mel; None if the manifest does not state
@@ -85,24 +86,24 @@ class Facts:
     prompt_mel: MelForm | None = None
 
     def frames_of(self, tokens: int) -> int:
-        """Return the number of mel frames of `tokens` target tokens."""
+        """Return the number of mel frames into which the flow turns `tokens` target tokens."""
         if self.frames_per_token:
             return tokens * self.frames_per_token
         return tokens * self.sample_rate // (round(self.token_rate) * self.hop)
 
     @property
     def has_fixed_noise(self) -> bool:
-        """True if the solver starts every utterance from the same table of noise (versions 2 and 3)."""
+        """True if the solver starts every utterance from the same table of noise (CosyVoice 2 and 3)."""
         return self.family != FIRST
 
     @property
     def has_uniform_source(self) -> bool:
-        """True if the noise of the vocoder's source is uniform in [0, 1) (version 3), False if it is Gaussian."""
+        """True if the noise of the vocoder's source is uniform in [0, 1) (CosyVoice 3), False if it is Gaussian."""
         return self.interpolation == "nearest"
 
     @property
     def has_random_phase(self) -> bool:
-        """True if the overtones of the vocoder's source start with random phases (version 1)."""
+        """True if the overtones of the vocoder's source start with random phases (CosyVoice 1)."""
         return self.interpolation == "exact"
 
 
@@ -176,7 +177,7 @@ def _mel_form(values: Mapping[str, Any] | None) -> MelForm | None:
 def _chunk(flow: Mapping[str, Any], decoder: Mapping[str, Any], ratio: int) -> int:
     """Return the number of tokens per chunk: the smallest at which front end and estimator both begin a new chunk.
 
-    In version 3, only the estimator has chunks.
+    In CosyVoice 3, only the estimator has chunks.
     """
     frames = int(_field(decoder, "static_chunk_size", "the estimator"))
     return math.lcm(frames, ratio * int(flow.get("chunk_size", 1))) // ratio

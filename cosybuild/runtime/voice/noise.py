@@ -1,14 +1,16 @@
-"""The random draws of a voice: the solver's initial state, and the noise and phases of the vocoder's source.
+"""The random numbers of a voice: the solver's initial state, and the noise and phases of the vocoder's source signal.
 
-A seed stands for the draws that follow `torch.manual_seed(seed)` on the CPU; `random.py` makes them.
+A seed gives the same numbers as PyTorch's functions after `torch.manual_seed(seed)` on the CPU; `random.py` computes
+them.
 
-- Solver, versions 2 and 3: the first frames of `torch.randn(1, mel, 15000)`, the table that upstream draws with seed 0.
-- Solver, version 1: `torch.randn(1, mel, T)`. Upstream makes a new draw for every utterance.
-- Source, versions 1 and 2: rows of `torch.randn(samples, harmonics)`. Upstream makes a new draw for every utterance.
-- Source, version 3: rows of `torch.rand(samples, harmonics)`. Upstream keeps a table that hift.pt does not contain; its
-  values depend on everything that the process drew before. To repeat them, pass that table.
-- Phases, version 1: `torch.rand(harmonics) - 1/2` in cycles, drawn before the source's noise, with 0 for the
-  fundamental. The phases of versions 2 and 3 begin with 0.
+- Initial state, CosyVoice 2 and 3: the first frames of the table `torch.randn(1, mel, 15000)`. Upstream draws this
+  table with seed 0.
+- Initial state, CosyVoice 1: `torch.randn(1, mel, T)`. Upstream draws it again for every utterance.
+- Noise, CosyVoice 1 and 2: rows of `torch.randn(samples, harmonics)`. Upstream draws them again for every utterance.
+- Noise, CosyVoice 3: rows of `torch.rand(samples, harmonics)`. Upstream keeps a table, which hift.pt does not contain;
+  its values depend on everything that the process drew before. To repeat these values, pass the table.
+- Phases, CosyVoice 1: `torch.rand(harmonics) - 1/2` in cycles, drawn before the noise, with 0 for the fundamental. In
+  CosyVoice 2 and 3 all phases start with 0.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from cosybuild.runtime.voice.inputs import check_floats
 from cosybuild.runtime.voice.random import BLOCK, Generator
 
 TABLE_FRAMES = 15000
-"""Frames of the solver's table in versions 2 and 3: 300 s at 50 frames a second. Upstream fixes it."""
+"""Number of frames in the solver's table of noise in CosyVoice 2 and 3, fixed by upstream: 300 s at 50 frames per
+second.
+"""
 
 Draw = int | np.ndarray | None
 """Random numbers, given as a seed or as an array; None takes a new seed from the operating system."""
@@ -118,7 +122,7 @@ def hold_frames(draw: Draw, facts: Facts, frames: int) -> None:
 
 @lru_cache(maxsize=2)
 def noise_table(seed: int, mel: int) -> Array:
-    """Return the table from which the solver of versions 2 and 3 starts, (1, mel, TABLE_FRAMES), read-only."""
+    """Return the table from which the solver of CosyVoice 2 and 3 starts, (1, mel, TABLE_FRAMES), read-only."""
     table = Generator(seed).normal(mel * TABLE_FRAMES).reshape(1, mel, TABLE_FRAMES)
     table.flags.writeable = False
     return table

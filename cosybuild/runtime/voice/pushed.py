@@ -19,9 +19,9 @@ class _Closed(Exception):
 class PushedStream:
     """A stream that takes each group of tokens by a call of `push`, which returns samples. For one caller at a time.
 
-    `Voice.stream` pulls tokens from an iterator. Here it runs in a thread of its own, and its iterator waits there for
-    the next group of tokens. `push` returns when the iterator waits again. Then all samples that depend only on the
-    tokens so far have been computed.
+    `Voice.stream` pulls tokens from an iterator. `PushedStream` runs it in a thread of its own, in which the iterator
+    waits for the next group of tokens. `push` returns when the iterator waits again. At that moment, all samples that
+    depend only on the tokens so far have been computed.
 
     Args:
         start: a function that takes an iterator of tokens and returns the iterator of samples, such as `lambda tokens:
@@ -71,7 +71,10 @@ class PushedStream:
         self._thread.join()
 
     def _wait(self) -> None:
-        """Wait until all samples that depend only on the tokens pushed so far have been computed."""
+        """Wait until the thread reports, and raise the error that it reports, if any.
+
+        It reports when all samples that depend only on the tokens so far have been computed.
+        """
         turn = self._turns.get()
         self._is_over = turn is not None
         if isinstance(turn, BaseException):

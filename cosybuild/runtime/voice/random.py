@@ -54,8 +54,8 @@ class Generator:
     def normal(self, count: int) -> Array:
         """Return `count` float32 values of the standard normal distribution, as `torch.randn(count)` does.
 
-        Take two generators with equal seeds, whose first calls ask for m and for n > m values, both multiples of 16.
-        The first m values of both are equal.
+        With the same seed, the first call returns the same first m values for every `count` of at least m, if m and
+        `count` are multiples of 16.
         """
         if count < BLOCK:
             return self._few(count)

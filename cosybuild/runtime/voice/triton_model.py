@@ -27,7 +27,7 @@ from cosybuild.runtime.voice.pushed import PushedStream
 TOKENS, PROMPT_TOKENS, PROMPT_MEL = "target_speech_tokens", "prompt_speech_tokens", "prompt_speech_feat"
 SPEAKER, OFFSET, FINALIZE = "prompt_spk_embedding", "token_offset", "finalize"
 WAVEFORM = "waveform"
-"""The names of the tensors."""
+"""The names of the tensors of the Triton model; `WAVEFORM` is the output."""
 STREAMS = 256
 """Largest number of open streams in one instance. Each stream has a thread, and caches if there is a cached
 estimator.

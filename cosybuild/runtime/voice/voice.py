@@ -1,4 +1,4 @@
-"""A voice, which computes a waveform from speech tokens with a front end, an estimator and a vocoder."""
+"""The voice that a service calls: it computes a waveform from speech tokens with three networks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Flow:
 
 
 class Voice:
-    """The computation of a waveform from speech tokens. Threads may call it in parallel if they may call its parts so.
+    """The computation of a waveform from speech tokens. Threads may call it in parallel if all its parts allow that.
 
     The parts are callables on arrays by name: loaded graphs, engines, or PyTorch modules of any precision. The solver
     computes in the type of the front end's output, or in float32 if that type is smaller.
@@ -52,7 +52,8 @@ class Voice:
         frontend, estimator: the two networks with full attention; None if the voice has only the streaming ones.
         vocoder: the vocoder.
         facts: the facts of the voice.
-        streaming: front end and estimator with streaming attention, for `stream` and `mel(..., streaming=True)`.
+        streaming: front end and estimator with streaming attention, for `stream` and `mel(..., streaming=True)`; None
+            if the voice has none.
         slots: the pool that limits the number of computations at a time; None for no limit.
     """
 
@@ -111,12 +112,12 @@ class Voice:
         Args:
             tokens: ids of the target's tokens, (N,) or (1, N), at least one.
             prompt_tokens: ids of the prompt's tokens, (P,) or (1, P); may be empty.
-            prompt_mel: log-mel of the prompt, (M, mel) or (1, M, mel). In versions 2 and 3, M is `frames_per_token`
+            prompt_mel: log-mel of the prompt, (M, mel) or (1, M, mel). In CosyVoice 2 and 3, M is `frames_per_token`
                 times P.
             speaker: the speaker vector, (192,) or (1, 192).
             noise: the solver's initial state: a seed, an array (1, mel, T or more), or None for a new seed.
             streaming: True for streaming attention (chunk mask), False for full attention.
-            lookahead: the ids that follow the target's tokens, for a call that is not the last of a stream (versions 2
+            lookahead: the ids that follow the target's tokens, for a call that is not the last of a stream (CosyVoice 2
                 and 3).
 
         Raises:
@@ -159,7 +160,7 @@ class Voice:
         noise: Noise | int | None = 0,
         chunk: int = 25,
     ) -> Iterator[Array]:
-        """Yield the samples of an utterance, (n,) float32, while its tokens arrive (versions 2 and 3).
+        """Yield the samples of an utterance, (n,) float32, while its tokens arrive (CosyVoice 2 and 3).
 
         The joined samples equal `voice(tokens, ..., streaming=True)` with the same noise, except for rounding. This
         holds for any `chunk` and any division of the tokens, for the following reasons:
@@ -174,8 +175,8 @@ class Voice:
           last call has streaming attention too, so the result does not depend on the beginning of the last call. The
           frames of the earlier calls equal upstream's.
         - The vocoder computes windows with carried phases and noise (`VocoderStream`) in both versions. Its samples
-          equal those of the whole mel, without a cross-fade. Upstream's version 2 computes 8 frames of context and
-          cross-fades.
+          equal those of the whole mel, without a cross-fade. Upstream computes, for CosyVoice 2, 8 frames of context
+          and cross-fades.
 
         Args:
             tokens: token ids as they arrive, one by one or in arrays.
@@ -185,7 +186,7 @@ class Voice:
                 chunk.
 
         Raises:
-            VariantRefused: the model is of version 1, whose frames depend on all tokens; or the voice has no parts with
+            VariantRefused: the model is CosyVoice 1, whose frames depend on all tokens; or the voice has no parts with
                 streaming attention.
             ServingError, ShapeRefused, PoolExhausted: see `mel`. A slot is taken for each computation, not while the
                 stream waits for tokens.
