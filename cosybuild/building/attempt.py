@@ -1,4 +1,4 @@
-"""The state of a step while the runner works on it, so that a failed step has a full record too."""
+"""The state of a step while the runner works on it. With this state, a failed step has a full record too."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class Stage(ABC, Generic[RequestT_contra]):
     @property
     @abstractmethod
     def name(self) -> str:
-        """The name in keys and in the store, e.g. `engine`. Renaming a stage makes its stored results unusable."""
+        """The name of the stage in keys and in the store, e.g. `engine`. A new name makes stored results unusable."""
 
     @property
     def label(self) -> str:

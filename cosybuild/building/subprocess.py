@@ -154,7 +154,7 @@ def answer() -> None:
 
 
 def _end_with_the_caller() -> None:
-    # The read returns when the caller ends. Do not use sys.stdin, whose lock the interpreter takes at exit.
+    # This read returns when the caller ends. Do not read from sys.stdin, whose lock the interpreter takes at exit.
     os.read(0, 1)
     os._exit(1)
 

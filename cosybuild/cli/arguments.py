@@ -22,7 +22,7 @@ _RUN = f"a run directory, a part of a name under outputs/runs, or `{LAST}` for t
 
 
 def default_store() -> Path:
-    """Return the path of the store for a verb without `--store`: that of COSYBUILD_STORE, else `outputs/store`."""
+    """Return the path of the store for a verb without `--store`: the value of COSYBUILD_STORE, else `outputs/store`."""
     return Path(os.environ.get(STORE_VARIABLE) or STORE).expanduser()
 
 

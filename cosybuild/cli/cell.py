@@ -84,7 +84,7 @@ def run_cell(
 def _build(
     request: Request, run: Path, overrides: tuple[str, ...], console: _CellConsole
 ) -> tuple[Mapping[str, Any], Mapping[str, float | None]]:
-    """Build one cell and return its report and its objectives: name -> value, None for a value that is missing."""
+    """Build one cell and return the run's report, and name -> value of the objectives; None for a missing value."""
     alone = tuple(word for word in overrides if not word.startswith("sweep="))
     report = run_build(request, Invocation(alone, run), console)
     wanted = [objective.value for objective in request.settings.objective] or ["error"]
@@ -113,7 +113,7 @@ def _ended(began: CellRecord, outcome: Failure | tuple[Mapping[str, Any], Mappin
 def _action(step: Mapping[str, Any], report: Mapping[str, Any]) -> str:
     """Return the action of a step in this command.
 
-    If a run had nothing to do, its report is that of an earlier run. Its steps then count as cached.
+    If there was nothing to do, the report comes from an earlier run. Its steps then count as cached.
     """
     return "cached" if report["nothing_to_do"] or step["action"] == "hit" else str(step["action"])
 

@@ -1,4 +1,4 @@
-"""`certify model_dir=DIR [FILE ...]`: prove or refute ONNX files of somebody else against the model's networks."""
+"""`certify model_dir=DIR [FILE ...]`: prove or refute that ONNX files made by others compute the model's networks."""
 
 from __future__ import annotations
 

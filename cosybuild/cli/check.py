@@ -26,10 +26,10 @@ _ENDS = (
 
 
 def main(arguments: list[str]) -> int:
-    """Print one line for each file and return the exit code.
+    """Print the state of each file in one line, or all of them as JSON, and return the exit code.
 
     Raises:
-        ConfigurationError: there is nothing at that path, or the public key cannot be used.
+        ConfigurationError: nothing exists at the path, or the public key cannot be used.
         DeployError: an interrupted deployment cannot be finished, or another process deploys.
     """
     parser = Parser.of_verb("check", __doc__, _ENDS)

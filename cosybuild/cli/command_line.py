@@ -1,4 +1,4 @@
-"""The words of a build command, in the syntax that Hydra reads."""
+"""The conversion of a build command's words to the syntax that Hydra reads."""
 
 from __future__ import annotations
 

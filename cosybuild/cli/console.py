@@ -39,7 +39,7 @@ class BuildConsole:
         self.console = Terminal(file=stream, soft_wrap=not stream.isatty(), width=width)
         self._progress: Progress | None = None
         self._task: TaskID | None = None
-        # The kinds `planned` and `note` are printed with -v only; events.jsonl has them always.
+        # Events of the kinds `planned` and `note` are printed only with -v. The file events.jsonl always has them.
         self._handlers: dict[str, Callable[[str, Mapping[str, Any]], None]] = {
             "planning": self._planning,
             "started": self._started,
@@ -65,7 +65,7 @@ class BuildConsole:
             )
 
     def close(self) -> None:
-        """Stop the live display."""
+        """Stop the live display, so that other output can be printed."""
         self._before()
         if self._progress is not None:
             self._progress.stop()

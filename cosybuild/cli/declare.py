@@ -1,7 +1,7 @@
 """`declare X`: print the declaration of an ONNX file, or of a class of modules, as an option of the group `model`.
 
 An ONNX file states its inputs and outputs. For a class, name it as package.module.Class with its arguments, and give
-the shape of each input; calls of the module show its outputs. These calls run the code of the class.
+the shape of each input. cosybuild then calls the module to find the outputs, which runs the code of the class.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _INPUT = re.compile(r"(?P<name>[^=]+)=\[(?P<shape>[^\]]*)\](:(?P<dtype>\w+))?")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the declaration, or write it to a file.
+    """Print the declaration, or write it to a new file; return exit code 0.
 
     Raises:
         ConfigurationError: an argument is invalid, or the file to write exists.

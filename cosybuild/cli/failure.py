@@ -29,7 +29,7 @@ def run_guarded(action: Callable[[], int]) -> int:
         return action()
     except BrokenPipeError:
         # The reader closed the output (`| head`). Print nothing, but do not report success: a build may be incomplete.
-        # Python flushes the remaining output when it exits; if that failed too, its exit code 120 would replace ours.
+        # Python flushes stdout when it exits. If that failed too, its exit code 120 would replace the one below.
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.stderr.close()
@@ -94,7 +94,7 @@ def user_error(error: BaseException) -> CosybuildError | None:
             "again; finished steps are kept",
         )
     if isinstance(error, OSError) and is_of_the_disk(error):
-        # Hydra's own writes to the run directory name no file.
+        # An error of Hydra's own writes to the run directory has no file name.
         return place_error(error, "read or write", error.filename or f"a file; the working directory is {Path.cwd()}")
     if isinstance(error, FileNotFoundError) and _was_creating(error):  # e.g. hydra.run.dir=/proc/x
         place = Path(str(error.filename)).parent

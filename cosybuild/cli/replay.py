@@ -37,7 +37,8 @@ def main(arguments: Sequence[str]) -> int:
     """Rebuild a run without a store and compare every artifact, or reproduce the failure in a failure archive.
 
     Returns:
-        0, or the exit code of the reproduced failure.
+        0 if the artifacts are the same or equivalent; otherwise the exit code of the failed build or of the reproduced
+            failure.
 
     Raises:
         DriftError: the digest of an artifact differs, or the failure does not occur here.

@@ -18,6 +18,12 @@ from cosybuild.system.typed_json import to_json
 def show_failure(archive: Path, elsewhere: Path | None, limits: ProcessLimits, *, as_json: bool) -> int:
     """Reproduce the failure in a failure archive, print the result, and return the exit code of the failure.
 
+    Args:
+        archive: the failure archive.
+        elsewhere: a directory to search for files that the archive names by digest only; None for none.
+        limits: the limits of the process that runs the graphs.
+        as_json: print the result as JSON.
+
     Raises:
         DriftError: the failure does not occur here.
         ConfigurationError: the file is not a failure archive, is damaged, or needs further files.

@@ -14,10 +14,10 @@ from cosybuild.report.figures import moment
 
 
 def main(arguments: list[str]) -> int:
-    """Restore a backup, print what changed, and return 0; with --list print the backups only.
+    """Restore a backup, print what changed, and return exit code 0; with --list, only print the backups.
 
     Raises:
-        DeployError: there is no such backup, or no deployment at all.
+        DeployError: there is no such backup, or the directory has no deployment.
     """
     parser = Parser.of_verb("rollback", __doc__)
     parser.add_argument("directory", type=Path, help="the directory of a deployment")

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
         print(figure.dumps(to_json(found), indent=2, ensure_ascii=False))
     elif found:
         console = Terminal(soft_wrap=True)
-        # A log or a pipe gets whole lines, and so does a narrow terminal.
+        # Print whole lines also to a log, a pipe or a narrow terminal.
         console.width = max(console.width, 10_000)
         console.print(_table(found))
     else:

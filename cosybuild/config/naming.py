@@ -18,7 +18,7 @@ from cosybuild.config.sweep_naming import register_sweep_resolvers
 from cosybuild.system.typed_json import to_json
 
 _NOT_OF_THE_BUILD = ("store", "benchmark", "deploy", "dry_run", "lock", "hold_to", "objective", "must_produce")
-"""Settings that change where files are stored or what is printed, but not the artifacts."""
+"""Settings that do not change the artifacts, but e.g. where files are stored or what is printed."""
 
 _DEFAULTS = {"component": to_json(ComponentSettings()), "vocoder": to_json(VocoderSettings())}
 """Groups that are missing in records of earlier releases, and the value of each that describes their builds."""

@@ -120,7 +120,7 @@ def _check_fields(given: Any, parsed: Any, where: str = "") -> None:
         where: the dotted name of this part of the configuration; an empty text for the root.
     """
     unknown = [name for name in given if name not in parsed] if isinstance(parsed, dict) else []
-    if unknown:  # `+group.name=...` gets past Hydra's own check
+    if unknown:  # Hydra itself does not check the name in `+group.name=...`
         raise ConfigurationError(
             f"'{unknown[0]}' is not a setting of {where or 'the configuration'}; it has: {', '.join(parsed)}.",
             hint="Next: correct the name, or remove it.",

@@ -18,7 +18,7 @@ from cosybuild.errors import DeployError
 from cosybuild.system.files import sync_directory
 
 PART = ".part"
-"""The suffix of unfinished files and directories below STATE."""
+"""The suffix of unfinished files and directories below STATE, the directory with the deployment state."""
 
 
 def begin(root: Path, journal: Journal) -> None:

@@ -52,7 +52,7 @@ class Deliverable:
 
     @property
     def dtype(self) -> str | None:
-        """The element type that all inputs and outputs have; None if they have several types or unknown ones."""
+        """The element type of all inputs and outputs; None if they differ in type, or if a type is not known."""
         found = {port["dtype"] for port in (*self.inputs, *self.outputs)}
         return found.pop() if len(found) == 1 else None
 

@@ -176,7 +176,7 @@ def _find_apart(root: Path, found: list[Finding]) -> Iterator[Finding]:
         except ValueError as error:
             descriptions.append(Finding(prefix + DESCRIPTION, DAMAGED, str(error)))
             continue
-        # An artifact that is stale or damaged by itself has a reason of its own.
+        # Keep the own reason of an artifact that is already stale or damaged.
         apart |= {name: f"it is {here[name].state}" for name in apart if name in here and name not in current}
         if (place / DESCRIPTION).exists():
             fault = next((f"{name}: {reason}" for name, reason in apart.items()), "")

@@ -177,10 +177,10 @@ def bundle_name(item: Deliverable) -> str:
 
     A graph of the estimator gets the name of its contract (docs/contract.md). Any other artifact keeps its name.
     """
-    # OpenVINO finds the weights of an IR by its name.
+    # OpenVINO looks for the weights of an IR under the same name with the suffix .bin, so do not rename an IR.
     if item.kind in (PLAN, IR) or not item.path.name.startswith(f"{ESTIMATOR}."):
         return item.path.name
-    if part_of(item.path.name, item.manifest) == CACHED_ESTIMATOR:  # it has a name of its own, and its own contract
+    if part_of(item.path.name, item.manifest) == CACHED_ESTIMATOR:  # this contract does not apply to it
         return item.path.name
     precision = {"float32": "fp32", "float16": "autocast_fp16"}.get(item.dtype or "")
     if precision is None:

@@ -66,7 +66,7 @@ def choose(
                 f"{'; '.join(item.describe() for item in items)}.",
                 hint="Next: use the command in docs/runtimes.md that builds it.",
             )
-    # Graphs come first: see `deploy.publish`.
+    # Place graphs before plans, for the reason that `deploy.publish` gives.
     placements.sort(key=lambda placement: placement.item.kind == PLAN)
     return root, placements, [], [pattern for row in rows for pattern in row.retires]
 

@@ -143,7 +143,7 @@ def _is_up_to_date(root: Path, puts: Sequence[Put], removes: Sequence[str]) -> b
         return False
     # Compare manifests first: they are small, and a difference in any other file also changes a manifest.
     for put in sorted(puts, key=lambda put: not isinstance(put.content, str)):
-        if put.name in removes:  # the change removes the file again, so it is absent afterwards
+        if put.name in removes:  # the change writes this file and then removes it
             continue
         path = root / put.name
         if put.digest is None or not path.is_file() or digest_of(path) != put.digest:

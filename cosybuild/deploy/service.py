@@ -112,7 +112,7 @@ def deploy(
 
 
 def _other_weights(root: Path, placements: Sequence[Placement]) -> Iterator[str]:
-    """Yield an objection for each weights file in the directory that is not the one of the artifacts.
+    """Yield an objection if a weights file in the directory differs from the file from which the artifacts were made.
 
     The runtime computes the other networks from this file, so the artifacts would belong to another model.
     """
@@ -185,7 +185,10 @@ def _puts(placement: Placement, settings: DeploySettings, forced: Sequence[str],
 
 
 def _present(root: Path, patterns: Sequence[str], brought: Mapping[str, object]) -> list[str]:
-    """Return the existing files that a runtime would use in place of deployed ones without a check (`Row.retires`)."""
+    """Return the existing files that a runtime would use in place of deployed files, without a check.
+
+    `Row.retires` has the patterns of their names.
+    """
     found = {path.relative_to(root).as_posix() for pattern in patterns for path in root.glob(pattern) if path.is_file()}
     return [name for name in found if name not in brought and not name.endswith((SUFFIX, NEXT))]
 

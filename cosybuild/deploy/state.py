@@ -113,7 +113,7 @@ def read_current(root: Path) -> Current:
         DeployError: the record is damaged.
     """
     state = root / STATE
-    # An older version recorded the position alone.
+    # An older version of cosybuild recorded only the position.
     return read_record(state / CURRENT, Current) or read_record(state / _OLD_POSITION, Current) or Current()
 
 
@@ -133,7 +133,7 @@ def reserve(root: Path) -> None:
 
 
 def free_reserve(root: Path) -> None:
-    """Free the reserved disk space for records that are about to be written."""
+    """Free the reserved disk space, so that records can be written on a full disk."""
     (root / STATE / _RESERVE).unlink(missing_ok=True)
 
 

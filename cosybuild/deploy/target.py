@@ -62,7 +62,7 @@ def _check_model_directory(settings: DeploySettings, root: Path, family: Family)
     try:
         found = find_yaml(root, family)
     except ModelDirectoryError as error:
-        if settings.create or (root / STATE).is_dir():  # asked for, or deployed to before
+        if settings.create or (root / STATE).is_dir():  # the user allows it, or a deployment was made here before
             return
         expected = FAMILIES[family].yaml if family in FAMILIES else f"one of {', '.join(YAML_NAMES)}"
         raise DeployError(

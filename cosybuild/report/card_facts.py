@@ -69,7 +69,7 @@ def limits_of(report: Mapping[str, Any], artifact: Mapping[str, Any], check: str
     if check.startswith(EXECUTED) or check == INSPECTED:
         yield "It was compared with PyTorch on drawn inputs; the quality of its speech was not measured."
     for profile in report["profiles"] or []:
-        # A joint build names the part before the axis.
+        # In a joint build, the name of an axis begins with the name of the part.
         own = {axis: one["sizes"] for axis, one in profile.items() if axis.startswith(artifact["part"])}
         if own and check != UNCHECKED:
             sizes = ", ".join(f"{axis} {least} to {most}" for axis, (least, *_, most) in own.items())

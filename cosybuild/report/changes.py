@@ -44,7 +44,7 @@ def since_run(report: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str
 
 
 def since_lines(since: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the result of `since_run` as lines of text."""
+    """Yield the result of `since_run` as lines of text for the console."""
     yield f"Since the run of {moment(since['started'])}: {'nothing changed.' if not since['changes'] else ''}".rstrip()
     yield from (f"  {change['what']} {change['before']} -> {change['after']}" for change in since["changes"])
 

@@ -88,7 +88,7 @@ def _ops(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _figures(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return dotted name -> value of every number and text in the metrics of the steps, except those of `_ops`."""
+    """Return dotted name -> value of the numbers and texts in the metrics of all steps, without operator counts."""
     figures = {}
     for step in report["steps"]:
         metrics = {name: value for name, value in (step["metrics"] or {}).items() if name != "ops"}
@@ -102,7 +102,7 @@ def _artifacts(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def value_text(value: Any) -> str:
-    """Return a value for people: a text as it is, a digest by its first 12 digits, anything else as JSON."""
+    """Return a value as text for people. A digest is shortened to 12 digits, and anything but a text is JSON."""
     if isinstance(value, str) and value != "":
         return value[:12] if len(value) == 64 else value
     return figure.dumps(value, ensure_ascii=False)

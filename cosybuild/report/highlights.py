@@ -66,7 +66,7 @@ def _profile(metrics: Mapping[str, Any]) -> str:
 
 
 def _verify_lowered(metrics: Mapping[str, Any]) -> str:
-    # A case has one record for each runtime that computed it.
+    # Count each case once, although it has one record for each runtime that computed it.
     cases = counted(len({record["case"] for record in metrics["cases"]}), "case")
     worst, kinds = metrics["worst"], (metrics.get("kinds") or {}).values()
     share, cosine = measured(worst, "equal_tokens"), measured(worst, "cosine")

@@ -58,6 +58,6 @@ def verdict(report: Mapping[str, Any]) -> str:
 
 
 def warnings_of(step: Mapping[str, Any]) -> Sequence[str]:
-    """Return the warnings of a step: those printed when it was built, and those in its metrics, each once."""
+    """Return the warnings that were printed when a step was built, and the warnings in its metrics, each only once."""
     found = [*step.get("warnings", ()), *((step.get("metrics") or {}).get("warnings") or ())]
     return list(dict.fromkeys(found))

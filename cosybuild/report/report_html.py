@@ -41,7 +41,7 @@ def report_html(report: Mapping[str, Any], media: Mapping[str, Any] | None = Non
 def _panel(text: str) -> str:
     from markdown_it import MarkdownIt  # imported late, because most commands write no page
 
-    # CommonMark with tables; HTML in the text stays text.
+    # Read CommonMark with tables. Show HTML tags in the text as text.
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
     body = body.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
     return f'<section class="panel">\n{_ARTIFACT.sub(_link, body)}</section>'

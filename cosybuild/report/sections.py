@@ -52,7 +52,7 @@ def _option(step: Mapping[str, Any]) -> str:
 
 
 def _metrics_of(report: Mapping[str, Any], stage: str) -> Iterator[Mapping[str, Any]]:
-    """Yield the metrics of the finished steps of a stage."""
+    """Yield the metrics of each finished step of a stage."""
     yield from (step["metrics"] for step in report["steps"] if step["stage"] == stage and step.get("metrics"))
 
 

@@ -30,7 +30,7 @@ def gather(directory: Path) -> dict[str, Any]:
     plan = json.loads((directory / PLAN).read_text(encoding="utf-8"))
     records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (directory / CELLS).glob("*.json")}
     planned = plan["cells"]
-    if planned is None:  # a search: the cells tried so far, in that order
+    if planned is None:  # the sweeper searches: list the cells tried so far, in this order
         begun = sorted(records.values(), key=lambda record: record["started"])
         planned = [{"id": record["id"], "overrides": record["overrides"]} for record in begun]
     reports = {cell["id"]: _report(directory, records.get(cell["id"])) for cell in planned}

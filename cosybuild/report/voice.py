@@ -17,7 +17,10 @@ LOSSES = ("lowered alone", "mel SNR", "waveform SNR", "log-mel", "noise of the m
 
 
 def metrics_of(report: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the metrics of the step `verify voice`. If it failed, they come from the failure archive's facts."""
+    """Yield the metrics of the step `verify voice`, also if the step failed.
+
+    If it failed, the report has the metrics among the facts of the failure archive.
+    """
     for step in report["steps"]:
         if step["stage"] == "verify_voice" and step.get("metrics"):
             yield step["metrics"]

@@ -87,7 +87,7 @@ def verification_of(outcome: Outcome, artifact: Artifact, own: Mapping[str, Any]
     judges = [record for record in outcome.records if record.stage.startswith("verify") and _judges(record, artifact)]
     passed = [record.label for record in judges if record.action in _DONE]
     pending = [f"{record.label}: {record.reason}" for record in judges if record.action == "blocked"]
-    if not judges and own and "built_for" in own:  # built ahead of time for a GPU that this machine does not have
+    if not judges and own and "built_for" in own:  # an engine for a kind of GPU that this machine does not have
         pending = [f"verify engine: needs a GPU (sm_{own['built_for']['sm']})"]
     failed = len(judges) > len(passed) + len(pending)
     verified = False if failed else (bool(passed) and not pending) or None

@@ -19,7 +19,7 @@ from cosybuild.system.files import write_text
 ARTIFACTS = "artifacts"
 EVIDENCE = "evidence"
 _ALIKE = ("precision",)
-"""Slots whose file has the same name in every build, so that two parts would deliver it under one name."""
+"""Slots whose file has the same name in every build. In a joint build, the part's name is added to this name."""
 _EVIDENT = ("verification", "benchmark", "reference", "profile", "repetition", "media")
 
 
@@ -51,7 +51,7 @@ class Final:
 
     @property
     def names(self) -> dict[str, str]:
-        """Name in the store -> delivered name. Only files whose name several parts use are in it."""
+        """Name in the store -> delivered name, for the files that are renamed because several parts use their name."""
         if not self.part or not (is_evidence(self.slot) or self.slot in _ALIKE):
             return {}
         return {file.name: f"{self.part}.{file.name}" for file in self.artifact.files}

@@ -112,7 +112,7 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
             return plan, unchanged_report(directory, plan, store)
 
         plan, unchanged = judge()
-        if unchanged is None or settings.deploy is not None:  # the report gets the deployment
+        if unchanged is None or settings.deploy is not None:  # a deployment is written into the report
             claim = hold_run_lock(directory, lambda holder: events.emit("waiting", holder=holder))
             if until_the_end.enter_context(claim):
                 plan, unchanged = judge()

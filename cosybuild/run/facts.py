@@ -55,7 +55,7 @@ DISTRIBUTIONS = (
     "omegaconf",
     "pyyaml",
 )
-"""The packages that can change a result. The report has the version of each of them that is installed."""
+"""The packages that can change a result. The report has the versions of those that are installed."""
 
 
 class Facts:

@@ -49,7 +49,7 @@ def write_mark(directory: Path, origin: Origin) -> None:
 
 
 def origin_of_run(directory: Path) -> Origin | None:
-    """Return the mark of a run directory; None if the run was made here.
+    """Return the origin of an imported run from its mark; None if the run was made here.
 
     Raises:
         ConfigurationError: the mark is damaged.

@@ -1,4 +1,4 @@
-"""Lock files: the ingredients and digests of one build, with which later builds are compared."""
+"""Lock files: the ingredients of one build (settings, weights, versions) and its digests, for later comparisons."""
 
 from __future__ import annotations
 

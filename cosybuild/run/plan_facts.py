@@ -11,7 +11,7 @@ from cosybuild.errors import Pending
 
 
 def plan_code(plan: Plan) -> int:
-    """Return the exit code that a dry run and the build itself have: that of `Pending` if a step is blocked, else 0."""
+    """Return the exit code of a dry run or build of this plan: the one of `Pending` if a step is blocked, else 0."""
     return Pending.exit_code if any(isinstance(step.status, Blocked) for step in plan.steps) else 0
 
 

@@ -173,7 +173,7 @@ def planning_store(settings: StoreSettings | None, warn: Callable[[str], None]) 
 def open_store(settings: StoreSettings | None, warn: Callable[[str], None]) -> Iterator[Store]:
     """Yield the store that the settings name. With `store=off`, yield an empty store that is removed afterwards."""
     if settings is None:
-        # Make it beside the run directory, so that artifacts are not copied between file systems.
+        # Make the store on the file system of the run directory, so that artifacts can be reflinked.
         base = Path("outputs")
         base.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".store-", dir=base) as path:

@@ -39,7 +39,7 @@ class RecordedRun:
 
     @property
     def settings(self) -> Settings:
-        """The configuration of the run.
+        """The configuration of the run as typed settings.
 
         Raises:
             ConfigurationError: this version does not have a setting, or the setting has another type.

@@ -39,7 +39,7 @@ def _requirements(run: RecordedRun) -> Iterator[str]:
             public = Version(version).public
         except (InvalidVersion, TypeError):
             public = ""
-        # A record of another team is not trusted, and a line of a requirements file can be a pip option.
+        # The record of another team is not trusted: pip would read a line such as `--index-url=...` as an option.
         if not public or not _NAME.fullmatch(name):
             raise ConfigurationError(
                 f"{run.directory}/report.json names the version {version!r} of {name!r}, which pip cannot read.",
@@ -50,7 +50,7 @@ def _requirements(run: RecordedRun) -> Iterator[str]:
 
 
 def _plain(text: object) -> str:
-    """Return the text on one line."""
+    """Return the text on one line, with every run of white space replaced by one blank."""
     return " ".join(str(text).split())
 
 

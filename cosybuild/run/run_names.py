@@ -15,10 +15,10 @@ RUNS = Path("outputs/runs")
 REPORT = "report.json"
 
 LAST = "last"
-"""The word for the newest run."""
+"""The word by which a command line names the newest run."""
 
 _SHOWN = 8
-"""The largest number of names in an error."""
+"""The largest number of run names that an error lists."""
 
 
 def find_run(word: str) -> Path:
@@ -102,7 +102,7 @@ def _started(directory: Path) -> float:
 
 def _matching(word: str, names: Sequence[str]) -> list[str]:
     """Return the names that match best: equal, equal without regard to case, by their start, or by any part."""
-    # `X.replay` is beside X, so a full name has precedence over the start of a name.
+    # A full name has precedence over the start of a name, because a replay of the run X is called X.replay.
     if word in names:
         return [word]
     lower = word.lower()

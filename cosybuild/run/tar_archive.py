@@ -34,7 +34,7 @@ _BLOCK = 2**20
 _INDEX_LIMIT = 16 * 2**20
 _HEADER_LIMIT = 64 * 2**10
 
-# The exceptions that a damaged or hostile archive causes; tarfile passes on the errors of its decoders.
+# The exceptions that a damaged or hostile archive causes. tarfile does not convert the errors of its decoders.
 _UNREADABLE = (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, UnicodeError, RecursionError)
 
 
@@ -157,7 +157,7 @@ class Package:
         self._check_files(limit)
 
     def index(self, kind: type[T]) -> T:
-        """Return the index, converted to the type `kind`.
+        """Return the index as a value of the type `kind`.
 
         Raises:
             ConfigurationError: a field is missing or has another type.
@@ -302,7 +302,7 @@ def _is_inside(form: Form, name: str) -> bool:
 
 
 def _add(archive: tarfile.TarFile, name: str, path: Path) -> None:
-    member = tarfile.TarInfo(name)  # no owner, no time, one mode: the same run gives the same bytes
+    member = tarfile.TarInfo(name)  # without owner and time, so that the same run gives the same bytes
     member.size, member.mode = path.stat().st_size, 0o644
     with path.open("rb") as content:
         archive.addfile(member, content)

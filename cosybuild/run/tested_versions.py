@@ -22,10 +22,10 @@ class Tested:
     """The content of constraints.txt.
 
     Attributes:
-        path: the file, for `pip install -c PATH`.
+        path: the path of the file, for `pip install -c PATH`.
         python: the version of Python, e.g. `3.11`.
         platform: the kind of machine, e.g. `Linux x86_64`.
-        versions: distribution -> version, of the lines that are meant for this Python and platform.
+        versions: distribution -> version, from the lines that apply to this Python and platform.
     """
 
     path: Path
@@ -47,7 +47,7 @@ class Tested:
 
 
 def read_tested(path: Path | None = None) -> Tested:
-    """Read a constraints file; None for the one that comes with cosybuild."""
+    """Read a constraints file; if `path` is None, read the file that comes with cosybuild."""
     path = shipped(NAME) if path is None else path
     text = path.read_text(encoding="utf-8")
     said = _TESTED.search(text)

@@ -103,7 +103,7 @@ def _check(settings: Settings) -> None:
 
 
 def _of_part(settings: Settings, name: ComponentName, family: Family) -> Settings:
-    """Return the settings of a build of one part alone, without those that do not apply to it."""
+    """Return the settings with which one part is built alone, without settings that do not apply to it."""
     network = COMPONENTS.get(name)
     model, export = settings.model, settings.export
     if name is not ComponentName.estimator:  # the estimator refuses a setting that its version lacks
@@ -117,7 +117,7 @@ def _of_part(settings: Settings, name: ComponentName, family: Family) -> Setting
 def _applicable_settings(settings: Settings, spec: ModelSpec) -> Settings:
     """Return the settings of one part with only the profiles, and only the recorded lengths, that apply to it."""
     verify = settings.verify
-    # verify.lengths are lengths of mels; leave them out for a part with another axis.
+    # The lengths in verify.lengths are numbers of mel frames. Leave them out for a part without this axis.
     if verify is not None and (settings.component.name in GRAPH_FILES or FRAMES not in spec.symbols):
         verify = dataclasses.replace(verify, lengths=None)
     return dataclasses.replace(settings, verify=verify, trt_profile=for_model(settings.trt_profile, spec))

@@ -43,7 +43,7 @@ class DamagedContent(Exception):
 def copy_of(source: Path, target: Path) -> str:
     """Copy a stored file so that writes to the copy never reach the store.
 
-    A hard link is not used: it is the same file, and its owner could change the mode and write to it.
+    A hard link is not used. It would be the same file, to which the owner could write after a change of its mode.
 
     Args:
         source: the stored file.

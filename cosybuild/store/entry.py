@@ -115,7 +115,7 @@ def encode(entry: Entry) -> bytes:
         "metrics": entry.metrics,
         "made": entry.made,
     }
-    # Convert through JSON and back, so that the checksum covers what a reader sees (a tuple becomes a list).
+    # Convert to JSON and back, so that the checksum is that of the data that a reader gets (a tuple becomes a list).
     body = json.loads(figure.dumps(body))
     return json.dumps({"sha256": checksum_of(body), "entry": body}, indent=1).encode() + b"\n"
 

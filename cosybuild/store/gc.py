@@ -174,7 +174,7 @@ def _grace_start(store: Store, grace: float, dry_run: bool) -> tuple[float, floa
 
 
 def _unlink(path: Path, horizon: float) -> bool:
-    """Delete an entry unless it was used in the meantime; return True if it was deleted."""
+    """Delete an entry, unless it was used after `horizon`; return True if it was deleted or is missing."""
     try:
         if path.stat().st_mtime >= horizon:
             return False
@@ -207,7 +207,7 @@ def _empty_quarantine(store: Store, horizon: float, dry_run: bool) -> int:
                 continue
             if dry_run:
                 pass
-            elif S_ISDIR(stat.st_mode):  # a directory in place of a content was moved here too
+            elif S_ISDIR(stat.st_mode):  # a directory that was in the place of a stored file
                 shutil.rmtree(path)
             else:
                 path.unlink()

@@ -1,13 +1,14 @@
-"""A lock between processes and hosts that share a directory; the lock of a dead owner is broken.
+"""A lock between processes and hosts that share a directory. If the owner of a lock is dead, the lock is broken.
 
-A lock is a directory with one record in it, named by a token that no other owner ever has. To take the
-lock, a process renames a prepared directory to the lock's name, which succeeds only if that name is free or
-an empty directory. The lock is released, or broken after its owner's death, by deleting the record *by its
-token*. So two processes that break a dead lock can only delete the dead record, never that of a new owner.
+A lock is a directory with one file in it, the record of the owner. The name of the record is a token that no other
+owner ever has. To take the lock, a process renames a prepared directory to the lock's name. This succeeds only if
+nothing or an empty directory has that name. To release the lock, or to break it after its owner's death, a process
+deletes the record with this token. So two processes that break a dead lock at the same time can delete only the dead
+owner's record, and never the record of a new owner.
 
-filelock's SoftFileLock and SoftFileLease (4.2) are similar. They are not used because an owner killed
-between creating and writing its marker blocks for ever, a dead owner is never replaced on file systems that
-cannot exchange two names (NFS), and the releases for Python 3.10 judge age by the local clock.
+filelock's SoftFileLock and SoftFileLease (4.2) are similar. They are not used, for three reasons. If an owner is killed
+between creating and writing its marker, the lock stays taken for ever. On file systems that cannot exchange two names
+(NFS), a dead owner is never replaced. The releases for Python 3.10 compute ages by the local clock.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ _COMPARED = 256
 def nearest_key(key: CacheKey, layout: Layout, locate: Callable[[str], Path]) -> CacheKey | None:
     """Return the stored key of the same stage that differs from `key` in the fewest parts.
 
-    Of several such keys, return the one that was used last; None if the stage has no entry.
+    If several keys are equally similar, return the one that was used last. Return None if the stage has no entry.
 
     Args:
         key: the new key.

@@ -27,7 +27,7 @@ def seal_of(digest: str) -> int:
 
 
 def is_sealed(stat: os.stat_result, digest: str) -> bool:
-    """Return True if the file's mtime carries the seal of `digest`."""
+    """Return True if the mtime of a file has the seal of a content with this digest (see `seal_of`)."""
     return stat.st_mtime_ns % 1_000_000_000 == seal_of(digest)
 
 
@@ -123,7 +123,7 @@ class Objects:
         """
         path = self.locate(digest)
         with suppress(FileNotFoundError):
-            # Check again: a build may have put the same content in while the store was read.
+            # Check again, because a build may have stored the same content while gc read the store.
             if path.lstat().st_ctime < horizon:
                 path.unlink()
 

@@ -191,10 +191,13 @@ class Store:
 
     @contextmanager
     def workdir(self, stage_name: str) -> Iterator[Path]:
-        """Make a fresh empty directory on the store's file system and remove it after the `with` block.
+        """Make a fresh empty directory on the store's file system, yield it, and remove it after the `with` block.
+
+        Args:
+            stage_name: the beginning of the directory's name.
 
         Raises:
-            StoreError: the directory cannot be made, or the block filled the disk.
+            StoreError: the directory cannot be made, or the disk became full within the block.
         """
         self.layout.prepare()
         self._uses.note()
@@ -309,9 +312,9 @@ class Store:
         yield from sorted(self.layout.entries.glob("*/*.json"))
 
     def _look(self, path: Path, key_digest: str, *, thorough: bool) -> tuple[Entry | None, str | None]:
-        """Return an entry and its fault. The entry is None if it is missing or damaged.
+        """Return an entry and the fault of the entry or of one of its files, as a phrase.
 
-        The fault is a phrase on the entry or one of its files; None if both are intact, or if there is no entry.
+        The entry is None if it is missing or damaged. The fault is None if there is no entry, or if nothing is damaged.
         """
         try:
             entry = decode(path.read_bytes(), key_digest, self.objects.locate)

@@ -32,7 +32,8 @@ class Uses:
         """Write all remembered uses whose recorded use is older than USE_SECONDS; disk errors are ignored."""
         for entry in self._entries:
             with suppress(OSError):
-                # The file system's clock may differ from ours by minutes; the comparison only saves writes.
+                # The comparison only saves writes, so it does not matter that the file system's clock may differ by
+                # minutes.
                 if abs(time.time() - entry.stat().st_mtime) > USE_SECONDS:
                     _note(entry)
 

@@ -1,4 +1,4 @@
-"""The Hydra callback that creates the sweep directory in the calling process, before any job starts."""
+"""The Hydra callback that makes the directory and the plan of a sweep in the calling process, before any job begins."""
 
 from __future__ import annotations
 

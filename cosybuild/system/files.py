@@ -104,7 +104,7 @@ def is_of_the_disk(error: OSError) -> bool:
 
 
 def cause_of(error: OSError) -> str:
-    """Return the cause of an error in words."""
+    """Return the cause of an OSError in words, such as `the disk is full`."""
     return _cause(error)[0]
 
 
@@ -153,7 +153,7 @@ def sync_directory(path: Path) -> None:
 
 
 def make_directory(path: Path, *, durable: bool = True) -> None:
-    """Make a directory with its parents. If a parent directory is shared with a group, the new ones are shared too.
+    """Make a directory with its parents. New directories in a directory that a group shares are shared too.
 
     Args:
         path: the directory.
@@ -189,7 +189,7 @@ def open_regular(path: Path) -> FileIO:
 
 
 def read_regular(path: Path, largest: int) -> bytes:
-    """Return the content of a regular file of at most `largest` bytes.
+    """Return the content of a regular file, which must have at most `largest` bytes.
 
     Raises:
         OSError, NotRegular: see `open_regular`.

@@ -127,7 +127,7 @@ def record_text(kind: str, value: Mapping[str, Any]) -> str:
     A value that JSON does not know is written as `str(value)`.
     """
     assert CHECKSUM not in value, "a record that was read is written again with its old checksum"
-    # Convert through JSON and back, so that the checksum covers what a reader sees (a tuple becomes a list).
+    # Convert to JSON and back, so that the checksum is that of the data that a reader gets (a tuple becomes a list).
     plain = json.loads(figure.dumps({"schema": SCHEMA, "kind": kind, **value}, default=str))
     return json.dumps({**plain, CHECKSUM: checksum_of(plain)}, indent=2, ensure_ascii=False) + "\n"
 

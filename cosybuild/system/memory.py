@@ -36,7 +36,7 @@ def ran_out_of_memory(error: BaseException) -> bool:
 
 
 def peak_resident() -> int | None:
-    """Return the largest resident memory of this process since it began, in bytes; None if not available."""
+    """Return the largest resident memory of this process since its start, in bytes; None if it is not known."""
     # Prefer VmHWM, because on Linux getrusage includes the size of the process that started this one.
     return _kernel_peak() or _all_time_peak()
 

@@ -141,7 +141,7 @@ class Heartbeat:
             with self._guard:
                 records = tuple(self._records)
             for record in records:
-                # The record is lost or unreachable for now; the lock's owner checks it before it publishes.
+                # Ignore a record that is lost or cannot be reached: the owner checks its lock before it publishes.
                 with suppress(OSError):
                     os.utime(record)
 

@@ -30,7 +30,7 @@ def within(seconds: float, call: Callable[..., T], *arguments: Any) -> T:
     def run() -> None:
         try:
             answer.append(call(*arguments))
-        except BaseException as error:  # raised again in the thread that waits
+        except BaseException as error:  # it is raised again in the waiting thread
             failure.append(error)
 
     thread = threading.Thread(target=run, name="patience", daemon=True)

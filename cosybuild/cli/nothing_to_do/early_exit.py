@@ -1,8 +1,8 @@
-"""The early exit for a command that has nothing to do, before Hydra or any other slow import is loaded.
+"""The early exit of a command that has nothing to do, before Hydra or any other slow import is loaded.
 
-A run that finished with everything built writes a no-op certificate of all files it read (`certificate`); the
-next identical command checks the certificate and ends. This module is imported at every start, so it imports only the
-certificate.
+A run that finds every step built writes a certificate of all files that it has read (see `certificate`). The next
+identical command checks this certificate and ends if it is valid. This module is imported at every start, so it imports
+only the module `certificate`.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def _configured(roots: Iterable[Path]) -> list[Path] | None:
 
 
 def _asks_for_more(request: Request) -> bool:
-    """Return True if the command has work to do each time, or reads files that a certificate cannot watch."""
+    """Return True if the command has work to do each time, or reads files that a certificate cannot cover."""
     from pathlib import Path
 
     settings = request.settings
@@ -162,7 +162,7 @@ def _asks_for_more(request: Request) -> bool:
 
 
 def _reads_elsewhere(conf: Iterable[Path], named: bool) -> bool:
-    """Return True if the configuration may come from directories or values that the certificate does not watch.
+    """Return True if the configuration may come from directories or values that a certificate cannot cover.
 
     Args:
         conf: the files of cosybuild's own configuration, and of the directories that `--config-dir` names.
@@ -182,9 +182,13 @@ def _reads_elsewhere(conf: Iterable[Path], named: bool) -> bool:
 
 
 def _is_constant(call: str) -> bool:
-    """Return True if an interpolation, given without its opening brace, always has the same value.
+    """Return True if an interpolation always has the same value.
 
-    This holds for a reference to another setting, cosybuild's own resolvers, and a variable that certificates cover.
+    This is the case for a reference to another setting, for cosybuild's own resolvers, and for an environment variable
+    that certificates cover.
+
+    Args:
+        call: the text after the `${` of the interpolation.
     """
     name, colon, arguments = call.partition("}")[0].partition(":")
     if "$" in name or name != name.strip():

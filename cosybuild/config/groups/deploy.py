@@ -20,7 +20,7 @@ class Service(str, Enum):
 
 
 class TritonBackend(str, Enum):
-    """The backend that runs the model inside tritonserver."""
+    """The backend of tritonserver that runs the model."""
 
     auto = "auto"
     onnxruntime = "onnxruntime"

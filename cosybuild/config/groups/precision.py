@@ -32,7 +32,7 @@ class Method(str, Enum):
 
 
 class InputOutput(str, Enum):
-    """The number type of the graph's inputs and outputs: that of the target (match) or float32 (keep)."""
+    """The number type of the graph's inputs and outputs: the target's type (match), or float32 (keep)."""
 
     match = "match"
     keep = "keep"

@@ -86,7 +86,7 @@ class HopGates:
 
 @dataclass(frozen=True)
 class OutputLimits:
-    """The tolerances of one output, in place of those of the whole model. Null and empty mean those of the model."""
+    """The tolerances of one output. A tolerance that is null or empty is that of the whole model."""
 
     rtol: float | None = setting(None, "The relative tolerance of each element of the float32 graph.")
     atol: float | None = setting(None, "The absolute tolerance of each element, in the output's units.")

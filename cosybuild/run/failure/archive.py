@@ -39,7 +39,7 @@ FORM = Form(
     "capsule", "capsule.json", ("inputs", "cut", "artifacts"), "run the failed command again; it writes a new archive"
 )
 CARRIED = 64 * 2**20
-"""The largest total size in bytes of artifacts that a failure archive contains."""
+"""The largest total size, in bytes, of artifacts that are copied into a failure archive."""
 
 LOWERED_INPUTS = ("lowered", "graph")
 

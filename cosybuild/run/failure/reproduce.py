@@ -64,7 +64,7 @@ class Reproduction:
 
     @property
     def same(self) -> bool:
-        """True if the step fails here with the same message."""
+        """True if the step fails here, and the message is the same as in the record."""
         return self.error is not None and self.error.message == self.recorded.message
 
 
@@ -164,7 +164,7 @@ def _request(archive: Path, place: Path, index: FailureIndex) -> Request:
     )
     if not (index.case or {}).get("given"):
         return Request(settings, subject)
-    # Of several batches of real inputs, the archive has the one that failed.
+    # The archive has only the batch of real inputs that failed.
     try:
         return Request(settings, subject, given=given_batches([place / "inputs" / "case.npz"], subject.spec))
     except ConfigurationError as error:

@@ -85,7 +85,10 @@ def write_bundle(run: RecordedRun, store: Store, target: Path, *, artifacts: boo
 
 
 def may_contain(member: str) -> bool:
-    """Return True if a bundle may contain a member with this path: a record or data of the run, or a stored result."""
+    """Return True if a bundle may contain a member with this path.
+
+    A bundle may contain records and data of the run (see `members`), files of DERIVED, and stored results.
+    """
     root, _, inside = member.partition("/")
     if root == RUN:
         return is_record_or_data(inside) or inside in DERIVED
