@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cosybuild.backends.openvino.requirements import check_ir, fault_of_weights
+from cosybuild.backends.openvino.requirements import check_ir, fault_of_ir
 from cosybuild.backends.tensorrt.loadability import check_plan
 from cosybuild.deploy.deliverable import SCRIPTS
 from cosybuild.deploy.ownership import GRAPHS, IRS, PLANS
@@ -101,7 +101,7 @@ def _finding(path: Path, name: str, environment: Environment) -> Finding:
             read_header(path)
             fault = external_fault(path, {fact["name"] for fact in (manifest or {}).get("companions", ())})
         elif path.suffix in IRS and manifest is not None:
-            fault = fault_of_weights(path, manifest)
+            fault = fault_of_ir(path, manifest)
     except ValueError as error:
         return Finding(name, DAMAGED, str(error), loads, loading)
     if manifest is None:

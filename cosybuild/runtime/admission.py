@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cosybuild.backends.openvino import requirements
-from cosybuild.backends.openvino.requirements import FIELD, OPENVINO, check_facts, fault_of_weights
+from cosybuild.backends.openvino.requirements import FIELD, OPENVINO, check_facts, fault_of_ir
 from cosybuild.backends.tensorrt.loadability import check_plan, engine_library
 from cosybuild.errors import ArtifactRefused
 from cosybuild.manifest import damage, fitting_manifest, manifest_path
@@ -166,7 +166,10 @@ def _ir(path: Path, device: Device, manifest: Mapping[str, Any] | None) -> str:
     if facts is None:
         raise _refused(path, "no manifest of cosybuild states the precision for which it was verified")
     verdict = check_facts(facts, _ThisProcess(device))
-    fault = verdict.explain() if verdict.loads is False else fault_of_weights(path, manifest or {})
+    try:
+        fault = verdict.explain() if verdict.loads is False else fault_of_ir(path, manifest or {})
+    except ValueError as error:
+        raise _refused(path, str(error)) from error
     if fault is not None:
         raise _refused(path, fault)
     return OPENVINO

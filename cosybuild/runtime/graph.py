@@ -11,7 +11,7 @@ from cosybuild.dtypes import DTYPES, FLOATS, FROM_ONNXRUNTIME
 from cosybuild.errors import ArtifactRefused, MissingRequirement
 from cosybuild.lazy import require
 from cosybuild.runtime.interface import Interface, Port, Shapes, free_profile
-from cosybuild.runtime.session import CPU_PROVIDER, cpu_session, open_session, session_options
+from cosybuild.runtime.session import CPU_PROVIDER, converted_errors, cpu_session, open_session, session_options
 
 _CUDA = "CUDAExecutionProvider"
 
@@ -19,7 +19,10 @@ _CUDA = "CUDAExecutionProvider"
 class GraphDriver:
     """An ONNX Runtime session that one caller at a time runs."""
 
-    def __init__(self, session: Any, interface: Interface, device: torch.device, stream: Any, options: Any) -> None:
+    def __init__(
+        self, session: Any, interface: Interface, device: torch.device, stream: Any, options: Any, what: str
+    ) -> None:
+        self._what = what
         self._session = session
         self._interface = interface
         self._device = device
@@ -39,14 +42,18 @@ class GraphDriver:
                 port.name, *place, DTYPES[port.dtype].onnx, list(shapes[port.name]), addresses[port.name]
             )
         if self._stream is None:
-            self._session.run_with_iobinding(binding)
+            self._run(binding)
             return
         # The session computes on the stream that it got when it was created. Events order this work with the caller's
         # stream.
         caller = torch.cuda.ExternalStream(stream, device=self._device)  # type: ignore[no-untyped-call]  # torch.cuda's classes have no types
         self._stream.wait_stream(caller)
-        self._session.run_with_iobinding(binding, self._options)
+        self._run(binding)
         caller.wait_stream(self._stream)
+
+    def _run(self, binding: Any) -> None:
+        with converted_errors(f"the run of {self._what}"):
+            self._session.run_with_iobinding(binding, self._options)
 
 
 def open_graph(
@@ -74,7 +81,7 @@ def open_graph(
     if device.type != "cuda":
         session = cpu_session(path, threads)
         interface = _interface(session, path)
-        return interface, [GraphDriver(session, interface, device, None, None) for _ in range(count)], []
+        return interface, [GraphDriver(session, interface, device, None, None, path.name) for _ in range(count)], []
     ort = require("onnxruntime", "Serving an ONNX graph")
     streams = [torch.cuda.Stream(device) for _ in range(count)]  # type: ignore[no-untyped-call]  # torch.cuda's classes have no types
     run_options = ort.RunOptions()
@@ -90,7 +97,7 @@ def open_graph(
                 hint="Next: install onnxruntime-gpu with its CUDA and cuDNN libraries, or load with device='cpu'.",
             )
         interface = _interface(session, path)
-        drivers.append(GraphDriver(session, interface, device, stream, run_options))
+        drivers.append(GraphDriver(session, interface, device, stream, run_options, path.name))
     return interface, drivers, streams
 
 

@@ -38,12 +38,23 @@ class IrDriver:
     def run(self, profile: int, shapes: Shapes, addresses: dict[str, int], stream: int) -> None:
         """Run the IR; see `context.Driver.run`."""
         try:
-            for port in (*self._interface.inputs, *self._interface.outputs):
+            for port in self._interface.inputs:
                 memory = _view(addresses[port.name], shapes[port.name], port.dtype)
                 self._request.set_tensor(port.name, self._openvino.Tensor(memory, shared_memory=True))
             self._request.infer()
+            made = {port.name: self._request.get_tensor(port.name).data for port in self._interface.outputs}
         except RuntimeError as error:
             raise ServingError(f"OpenVINO ended the run of {self._what}: {reason_of(error)}") from error
+        # OpenVINO allocates the outputs. If an output has another shape than memory that it was given, OpenVINO leaves
+        # this memory unchanged and reports no error.
+        for port in self._interface.outputs:
+            values, shape = made[port.name], tuple(shapes[port.name])
+            if values.shape != shape:
+                raise ServingError(
+                    f"{self._what} computed {port.name} with the shape {values.shape}; {shape} is expected.",
+                    hint="Next: run the build again and deploy it again.",
+                )
+            _view(addresses[port.name], shape, port.dtype)[...] = values
 
 
 def compiled_ir(path: Path, manifest: Mapping[str, Any], threads: int, streams: int) -> tuple[Any, CompiledIr]:
@@ -70,6 +81,12 @@ def compiled_ir(path: Path, manifest: Mapping[str, Any], threads: int, streams: 
             f"OpenVINO {openvino.__version__} does not load {path}: {reason_of(error)}",
             hint=f"Next: python -m cosybuild check {path}",
         ) from error
+    if compiled.variables:
+        raise ArtifactRefused(
+            f"{path} is refused: it has {compiled.variables} variables, which keep values from one call to the next; "
+            "no variables are expected.",
+            hint="Next: run the build again and deploy it again.",
+        )
     if chosen != HINTS[precision]:
         raise ArtifactRefused(
             f"{path} was verified in {precision}, and OpenVINO would compute in {chosen} on this processor.",
@@ -99,9 +116,9 @@ def open_ir(path: Path, manifest: Mapping[str, Any], count: int, threads: int) -
     inputs, outputs = (tuple(_port(*pair, path) for pair in zip(*side, strict=True)) for side in sides)
     try:
         profiles = _profiles(manifest)
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ArtifactRefused(
-            f"{path} is refused: its manifest does not state the profiles of its inputs ({error!r}).",
+            f"{path} is refused: its manifest does not state the profiles of its inputs ({error!r:.200}).",
             hint="Next: run the build again and deploy it again.",
         ) from error
     interface = Interface(inputs, outputs, profiles)
@@ -112,13 +129,22 @@ def open_ir(path: Path, manifest: Mapping[str, Any], count: int, threads: int) -
 
 def _profiles(manifest: Mapping[str, Any]) -> tuple[Profile, ...]:
     ports = manifest["interface"]["inputs"]
-    return tuple({port["name"]: _span(port["shape"], sizes) for port in ports} for sizes in manifest["profiles"])
+    profiles = manifest["profiles"]
+    if not profiles:
+        raise ValueError("there is no profile")
+    return tuple({port["name"]: _span(port["shape"], sizes) for port in ports} for sizes in profiles)
 
 
 def _span(shape: Sequence[int | str], sizes: Mapping[str, Sequence[int]]) -> Span:
     """Return the range of shapes of an input in a profile. `sizes` gives (min, opt, max) for each symbol of `shape`."""
-    ranges = [(axis, axis) if isinstance(axis, int) else (sizes[axis][0], sizes[axis][2]) for axis in shape]
+    ranges = [(axis, axis) if isinstance(axis, int) else _range(sizes[axis]) for axis in shape]
     return Span(tuple(low for low, _ in ranges), tuple(high for _, high in ranges))
+
+
+def _range(sizes: Any) -> tuple[int, int]:
+    if not isinstance(sizes, list) or [type(size) for size in sizes] != [int] * 3 or sizes != sorted(sizes):
+        raise ValueError(f"a size is {sizes!r}; the integers min, opt and max are expected")
+    return sizes[0], sizes[2]
 
 
 def _port(name: str, port: Any, path: Path) -> Port:

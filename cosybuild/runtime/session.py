@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +81,25 @@ def run_session(session: Any, name: str, inputs: Mapping[str, Any]) -> list[Any]
     Raises:
         ServingError: ONNX Runtime ended the run; the message has the shapes of the inputs and ONNX Runtime's reason.
     """
-    try:
+    shapes = ", ".join(f"{key} {values.shape}" for key, values in inputs.items())
+    with converted_errors(f"the run of {name} with {shapes}"):
         outputs: list[Any] = session.run(None, dict(inputs))
-    except _errors(require("onnxruntime", "Serving an ONNX graph")) as error:
-        shapes = ", ".join(f"{key} {values.shape}" for key, values in inputs.items())
-        raise ServingError(f"ONNX Runtime ended the run of {name} with {shapes}: {_reason(error)}") from error
     return outputs
+
+
+@contextmanager
+def converted_errors(what: str) -> Iterator[None]:
+    """Turn an error of ONNX Runtime in the `with` block into a ServingError.
+
+    Args:
+        what: the call, for the error.
+    """
+    # A run with bound memory raises a plain RuntimeError.
+    known: tuple[type[Exception], ...] = (*_errors(require("onnxruntime", "Serving an ONNX graph")), RuntimeError)
+    try:
+        yield
+    except known as error:
+        raise ServingError(f"ONNX Runtime ended {what}: {_reason(error)}") from error
 
 
 def _errors(ort: Any) -> tuple[type[Exception], ...]:

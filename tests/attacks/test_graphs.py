@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
-from onnx import ModelProto, TensorProto, helper
+from pathlib import Path
 
-from cosybuild.errors import ModelError
+import pytest
+from onnx import ModelProto, NodeProto, TensorProto, helper, save
+
+from cosybuild.errors import ModelError, ServingError
+from cosybuild.runtime import load_estimator
 from tests.attacks.ground import Ground
+from tests.backends.openvino.making import SHAPES
+from tests.runtime import tiny
 
 
 def model(*weights: TensorProto, opset: int = 18) -> ModelProto:
@@ -31,3 +36,27 @@ def test_a_graph_that_no_runtime_can_load_is_refused(ground: Ground, given: Mode
     assert said.code == ModelError.exit_code
     assert words in said.text
     assert "defect of cosybuild" not in said.text
+
+
+@pytest.mark.attack(
+    "malformed", "the call is an error with a sentence, and no memory is returned that nothing was written to"
+)
+@pytest.mark.parametrize(
+    "node",
+    [
+        helper.make_node("Concat", ["x", "x"], ["estimator_out"], axis=2),
+        helper.make_node("Concat", ["x", "x"], ["estimator_out"], axis=1),
+        helper.make_node("ReduceMax", ["x"], ["estimator_out"]),
+        helper.make_node("MatMul", ["x", "x"], ["estimator_out"]),
+    ],
+    ids=["longer", "more channels", "one value", "fails"],
+)
+def test_an_estimator_whose_output_has_another_shape_is_an_error(node: NodeProto, tmp_path: Path) -> None:
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in SHAPES.items()]
+    output = helper.make_tensor_value_info("estimator_out", TensorProto.FLOAT, ["a", "b", "c"])
+    opsets = [helper.make_opsetid("", 17)]
+    graph = helper.make_graph([node], "g", inputs, [output])
+    save(helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "m.onnx")
+    estimator = load_estimator(tiny.certify(tmp_path / "m.onnx"))
+    with pytest.raises(ServingError, match=r"ONNX Runtime ended the run of m\.onnx"):
+        estimator(**tiny.inputs(9))

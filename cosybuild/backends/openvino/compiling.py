@@ -38,11 +38,13 @@ class CompiledIr:
     Attributes:
         model: OpenVINO's compiled model. Its inputs and outputs can have further names.
         inputs, outputs: one name for each input and output, in binding order.
+        variables: the number of its variables, which keep their values from one call of a request to the next.
     """
 
     model: Any
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    variables: int = 0
 
 
 def compile_ir(openvino: Any, path: Path, precision: str, threads: int, streams: int = 1) -> CompiledIr:
@@ -58,7 +60,7 @@ def compile_ir(openvino: Any, path: Path, precision: str, threads: int, streams:
     """
     core = openvino.Core()
     model = core.read_model(str(path), str(path.with_suffix(".bin")))
-    names = [tuple(port.any_name for port in ports) for ports in (model.inputs, model.outputs)]
+    inputs, outputs = (tuple(port.any_name for port in ports) for ports in (model.inputs, model.outputs))
     chosen = properties(precision, threads, streams)
     try:
         compiled = core.compile_model(model, DEVICE, chosen)
@@ -68,7 +70,7 @@ def compile_ir(openvino: Any, path: Path, precision: str, threads: int, streams:
         # On one thread, OpenVINO 2026.4 fuses very small products with a Mish, for which its code generator has no
         # code.
         compiled = core.compile_model(model, DEVICE, {**chosen, "SNIPPETS_MODE": "DISABLE"})
-    return CompiledIr(compiled, *names)
+    return CompiledIr(compiled, inputs, outputs, len(model.get_variables()))
 
 
 def reason_of(error: BaseException, limit: int = 300) -> str:

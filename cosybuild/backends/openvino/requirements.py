@@ -19,6 +19,7 @@ OPENVINO = "openvino"
 SUFFIX = ".xml"
 FIELD = "openvino"
 """The field of a manifest that states the requirements of an IR."""
+_BEGIN = b"<?xml"
 
 X86, ARM = ("x86_64", "amd64"), ("aarch64", "arm64")
 
@@ -113,8 +114,21 @@ def weights_path(path: Path) -> Path:
     return path.with_suffix(".bin")
 
 
-def fault_of_weights(path: Path, manifest: Mapping[str, Any]) -> str | None:
-    """Return a phrase if an IR's manifest does not list exactly the weights file that OpenVINO reads, else None."""
+def fault_of_ir(path: Path, manifest: Mapping[str, Any]) -> str | None:
+    """Return a phrase if OpenVINO would read files whose digests the manifest of an IR does not hold; else None.
+
+    OpenVINO chooses the reader by the content of a file. From an ONNX file named .xml it reads external data too.
+
+    Raises:
+        ValueError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            begin = file.read(len(_BEGIN))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not any(begin.startswith(word) for word in (_BEGIN, b"<net ")):
+        return f"it is not an OpenVINO IR: it begins with {begin!a}; {_BEGIN!a} is expected"
     listed = [fact["name"] for fact in manifest["companions"]]
     wanted = weights_path(path).name
     return None if listed == [wanted] else f"its manifest lists the weights {listed}, and OpenVINO reads {wanted}"
