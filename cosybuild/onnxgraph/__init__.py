@@ -1,1 +1,1 @@
-"""ONNX graphs as files and data: code that reads, checks, cleans, rewrites and writes them."""
+"""ONNX graphs: code that reads, checks, cleans, rewrites and writes them."""

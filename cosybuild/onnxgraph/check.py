@@ -1,4 +1,4 @@
-"""A check of a graph with ONNX's own checker and strict shape inference, without a copy of its weights."""
+"""Check a graph with ONNX's own checker and strict shape inference, without copying its weights."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 from cosybuild.onnxgraph.clean import module_path
 from cosybuild.onnxgraph.files import without_weights
 
-# Largest size in bytes of constants that stay in the checked graph: shape inference needs the values of small ones
-# (targets of Reshape, axes of Slice).
+# The largest size, in bytes, of initializers that stay in the checked graph. Shape inference needs the values of small
+# ones, such as the shapes of Reshape and the axes of Slice.
 _STEERING = 4096
+# The first IR version in which an initializer need not also be listed as an input.
 _INITIALIZERS_ALONE = 4
 _LONGEST = 400  # characters of the checker's message
 _NODE = re.compile(r"node name: ([^)\s]+)|name: (\S+)\s+OpType", re.IGNORECASE)
 
 
 class InvalidGraph(ValueError):
-    """The error for a graph that ONNX's checker or shape inference rejects.
+    """A graph is not valid ONNX.
 
     Attributes:
-        reason: the checker's message as one line.
-        node: the node that the message names, or an empty string.
+        reason: the fault, as one line.
+        node: the name of the node with the fault; empty if it is not known.
     """
 
     def __init__(self, reason: str, node: str) -> None:
@@ -34,16 +35,16 @@ class InvalidGraph(ValueError):
 
     @property
     def detail(self) -> str:
-        """The end of a message: the node, if it is known, and the reason."""
+        """The node, if it is known, and the reason, as the end of an error message."""
         where = f" at node {self.node} (module {module_path(self.node) or 'outermost'})" if self.node else ""
         return f"{where}: {self.reason}"
 
 
 def check_model(model: ModelProto) -> None:
-    """Run the checker and strict shape inference, and compare the outputs' declared shapes with the inferred ones.
+    """Check a graph with ONNX's checker and strict shape inference, and check the declared shapes of its outputs.
 
     Raises:
-        InvalidGraph: the graph is invalid, or a declared shape contradicts the inferred one.
+        InvalidGraph: the graph is invalid, or the declared shape of an output contradicts the inferred shape.
     """
     _check_opset(model)
     for tensor in model.graph.initializer:
@@ -51,7 +52,7 @@ def check_model(model: ModelProto) -> None:
     skeleton = _skeleton(model)
     try:
         onnx.checker.check_model(skeleton)
-        # Inference would merge declared shapes into its result, which would hide a frozen size.
+        # Shape inference would merge the declared shapes into its result, which would hide an axis of fixed size.
         for output in skeleton.graph.output:
             output.type.tensor_type.ClearField("shape")
         inferred = _inferred(skeleton)
@@ -65,10 +66,11 @@ def check_model(model: ModelProto) -> None:
 
 
 def _inferred(model: ModelProto) -> ModelProto:
-    """Return the model with the shapes of all values.
+    """Return a copy of the model with the inferred shapes of all values.
 
-    ONNX propagates the values of small integer tensors too. It adds such values of different lengths by position, which
-    contradicts valid graphs, so its objection counts only if the graph also fails without the values.
+    With `data_prop`, shape inference also computes the values of small integer tensors. It has a fault: it adds tensors
+    of different lengths by position instead of broadcasting them, and then rejects valid graphs. If it fails, inference
+    is therefore repeated without `data_prop`.
 
     Raises:
         InferenceError: the shapes or types contradict each other.
@@ -80,7 +82,11 @@ def _inferred(model: ModelProto) -> ModelProto:
 
 
 def _check_opset(model: ModelProto) -> None:
-    """Refuse an opset that does not exist yet, which ONNX's checker lets pass and no runtime loads."""
+    """Check that the opset exists. ONNX's checker accepts newer numbers, but no runtime loads such a graph.
+
+    Raises:
+        InvalidGraph: the opset is newer than the newest one of the installed onnx.
+    """
     newest = onnx.defs.onnx_opset_version()
     for opset in model.opset_import:
         if opset.domain in ("", "ai.onnx") and opset.version > newest:
@@ -88,7 +94,18 @@ def _check_opset(model: ModelProto) -> None:
 
 
 def _check_output(declared: ValueInfoProto, found: ValueInfoProto, symbols: set[str]) -> None:
-    """Compare an output with the inferred one. A symbol that no input has names no size, so any size agrees with it."""
+    """Check that the declared shape of an output agrees with the inferred shape.
+
+    A declared symbol that no input has agrees with any size.
+
+    Args:
+        declared: the output in the graph.
+        found: the same output after shape inference.
+        symbols: the names of the dynamic axes of the inputs.
+
+    Raises:
+        InvalidGraph: the shapes do not agree.
+    """
     if not found.type.tensor_type.HasField("shape") or not declared.type.tensor_type.HasField("shape"):
         return
     pairs = list(zip(declared.type.tensor_type.shape.dim, found.type.tensor_type.shape.dim, strict=False))
@@ -109,10 +126,10 @@ def _check_output(declared: ValueInfoProto, found: ValueInfoProto, symbols: set[
 
 
 def _skeleton(model: ModelProto) -> ModelProto:
-    """Return the graph with its large weights as further inputs, so that the checker copies no weights.
+    """Return a copy of the graph in which large initializers are inputs, so that the checker copies no weights.
 
-    Before version 4 of the format, initializers must be inputs too. Runtimes do not ask for that, so the copy has at
-    least this version.
+    Before IR version 4, the checker requires that initializers are also inputs. Runtimes do not require that, so the
+    copy has at least IR version 4.
     """
     small = without_weights(model)
     small.ir_version = max(small.ir_version, _INITIALIZERS_ALONE)
@@ -126,7 +143,13 @@ def _skeleton(model: ModelProto) -> ModelProto:
 
 
 def _check_size(tensor: TensorProto) -> None:
-    """Check that a weight has as many bytes as its shape and type need; ONNX's checker does not see large weights."""
+    """Check that an initializer has the number of bytes that its shape and type need.
+
+    ONNX's checker does not see large initializers, because `_skeleton` removes them.
+
+    Raises:
+        InvalidGraph: the number of bytes is wrong, or the element type is unknown.
+    """
     if tensor.data_type not in TensorProto.DataType.values() or tensor.data_type == TensorProto.UNDEFINED:
         raise InvalidGraph(f"initializer {tensor.name} has the unknown element type {tensor.data_type}", "")
     if tensor.HasField("raw_data") and len(tensor.raw_data) != _byte_size(tensor):

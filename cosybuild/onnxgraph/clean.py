@@ -1,4 +1,4 @@
-"""Removal of metadata from an exported graph that depends on the machine and not on the model."""
+"""Remove metadata that depends on the machine from an exported graph, and name its nodes after their modules."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ PRODUCER = "cosybuild"
 
 
 def clean_model(model: ModelProto, *, prefix: str = "") -> None:
-    """Remove doc strings, metadata, inferred shapes and producer versions, in place.
+    """Remove doc strings, metadata, inferred shapes and producer versions, in place, and give nodes unique names.
 
-    Nodes are named after the module that they come from, e.g. `/mid_blocks.7/1.2/attn1/MatMul`. For graphs of the
-    dynamo exporter the name is read from its metadata before that is removed (it also contains source paths of the
-    machine). Node names are unique afterwards.
+    A node is named after the module that it comes from, e.g. `/mid_blocks.7/1.2/attn1/MatMul`. For graphs of torch's
+    dynamo exporter, this name is read from the node's metadata before the metadata is removed. (The metadata also
+    contains paths of source files.)
 
     Args:
         model: the graph to change.
-        prefix: name of the module inside its wrapper, e.g. `estimator`; it is removed from all names.
+        prefix: the attribute under which the exported wrapper holds the network, e.g. `estimator`; it is removed from
+            all names. Empty for no prefix.
     """
     model.producer_name = PRODUCER
     for field in ("producer_version", "doc_string", "metadata_props", "model_version"):
@@ -39,7 +40,7 @@ def clean_model(model: ModelProto, *, prefix: str = "") -> None:
 
 
 def module_path(node_name: str) -> str:
-    """Return the module path of a node name; empty for nodes outside all modules.
+    """Return the dotted path of the PyTorch module in a node's name; empty for nodes outside all modules.
 
     Example: `/mid_blocks.7/1.2/attn1/MatMul_3` -> `mid_blocks.7.1.2.attn1`.
     """

@@ -1,8 +1,8 @@
-"""External data: tensors of an ONNX file whose values are stored in other files.
+"""External data: tensors of an ONNX file whose values are stored in other files, the data files.
 
-They are found without onnx and without reading any weights, so that planning can list the files. They are checked
-before onnx or a runtime opens them, because a name could point to any file, and an offset beyond the end of the file.
-Field numbers are those of onnx.proto.
+The tensors are found without importing onnx and without reading weights, so that planning can list the data files. They
+are checked before onnx or a runtime opens the data files, because a file name could point anywhere, and an offset could
+be beyond the end of the file. The field numbers in this module are those of onnx.proto.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cosybuild.errors import ModelError
 from cosybuild.filename import is_plain_name
 from cosybuild.onnxgraph.wire import fields, map_file, text, varints
 
-# Message -> field number -> the message in that field, for all fields through which a tensor can be reached.
+# For each kind of message: field number -> kind of message in the field, for all fields that can contain tensors.
 _MESSAGES: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -31,7 +31,7 @@ _MESSAGES: dict[str, dict[int, str]] = {
 _DIMS, _DATA_TYPE, _NAME, _EXTERNAL_DATA, _DATA_LOCATION = 1, 2, 8, 13, 14
 _DEEPEST = 100
 
-# TensorProto.DataType -> bits of an element; strings have no fixed size.
+# TensorProto.DataType -> number of bits of an element; strings are left out, because they have no fixed size.
 _BITS = {
     **dict.fromkeys((2, 3, 9, 17, 18, 19, 20, 24), 8),
     **dict.fromkeys((4, 5, 10, 16), 16),
@@ -43,10 +43,13 @@ _BITS = {
     **dict.fromkeys((25, 26), 2),
 }
 _STRING = 8
-_SHOWN = 100  # characters of a foreign name in a message
+_SHOWN = 100  # the largest number of characters of a name from the file in a message
 _LARGEST = 2**63
 _MOST_AXES = 64
-"""ONNX Runtime and numpy support at most 64 axes. To multiply a very large number of sizes would take hours."""
+"""The largest permitted number of axes. ONNX Runtime and numpy support at most 64.
+
+The limit also protects `_range_fault`, which would take hours to multiply millions of sizes.
+"""
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,10 @@ class ExternalTensor:
 
     Attributes:
         name: the tensor's name; empty if it has none.
-        shape: its dimensions.
-        dtype: the number of its type in TensorProto.DataType.
-        entries: key -> value: `location`, `offset`, `length` and others, as stated in the file.
-        repeated: True if a key occurs twice, which readers interpret differently.
+        shape: the size of each axis.
+        dtype: the number of the element type in TensorProto.DataType.
+        entries: the properties of the external data, as stated in the file: `location`, `offset`, `length` and others.
+        repeated: True if a property is stated twice, which different readers interpret differently.
     """
 
     name: str
@@ -69,7 +72,7 @@ class ExternalTensor:
 
     @property
     def location(self) -> str:
-        """The name of the file, relative to the graph's directory."""
+        """The name of the data file, relative to the directory of the ONNX file; empty if it is not stated."""
         return self.entries.get("location", "")
 
 
@@ -85,7 +88,7 @@ def external_tensors(path: Path) -> tuple[ExternalTensor, ...]:
 
 
 def external_locations(path: Path) -> set[str]:
-    """Return the names of the files in which the external tensors of an ONNX file are stored.
+    """Return the names of the data files of an ONNX file; empty if all values are in the file itself.
 
     Raises:
         ValueError: the file is not an ONNX model, or it is truncated.
@@ -95,7 +98,10 @@ def external_locations(path: Path) -> set[str]:
 
 
 def unsafe_data(path: Path) -> str | None:
-    """Return the reason why no runtime may open an ONNX file, as a phrase after the file's name; None if it is safe."""
+    """Return the reason why a runtime must not open an ONNX file; None if it may.
+
+    The reason is the predicate of a sentence that begins with the file's name, e.g. `cannot be read: ...`.
+    """
     try:
         return external_fault(path)
     except (ValueError, OSError) as error:
@@ -105,11 +111,11 @@ def unsafe_data(path: Path) -> str | None:
 def external_fault(path: Path, listed: Collection[str] | None = None) -> str | None:
     """Return the reason why the external data of an ONNX file must not be read; None if it may be read.
 
-    The reason is a phrase that continues a sentence after the file's name.
+    The reason is the predicate of a sentence that begins with the file's name.
 
     Args:
         path: the ONNX file.
-        listed: the names of data files that are allowed; None allows every file in the graph's directory.
+        listed: the names of the data files that are allowed; None allows every file in the directory of the ONNX file.
 
     Raises:
         ValueError: the file is not an ONNX model, or it is truncated.
@@ -135,17 +141,14 @@ def external_fault(path: Path, listed: Collection[str] | None = None) -> str | N
 
 
 def check_external_data(path: Path, listed: Collection[str] | None = None) -> tuple[str, ...]:
-    """Refuse an ONNX file whose external data must not be read.
+    """Check that the external data of an ONNX file may be read, and return the names of its data files, sorted.
 
     Args:
         path: the ONNX file.
         listed: see `external_fault`.
 
-    Returns:
-        The names of its data files, sorted.
-
     Raises:
-        ModelError: the external data must not be read (the error states the first fault), or the file is not an ONNX
+        ModelError: the external data must not be read (the message states the first fault), or the file is not an ONNX
             model or cannot be read.
     """
     try:
@@ -170,9 +173,10 @@ def check_external_data(path: Path, listed: Collection[str] | None = None) -> tu
 
 
 def _size_beside(graph: Path, name: str) -> int | None:
-    """Return the size of a data file in bytes; None unless it is another regular file in the graph's directory.
+    """Return the size of a data file in bytes; None if it is not a regular file in the graph's directory.
 
-    In the cache of a hub, where every file is a link to a blob of the same repository, such a link is accepted too.
+    The graph itself is not accepted as its data file. A symbolic link is accepted only in the cache of a hub's client,
+    where every file is a link to a blob of the same repository.
     """
     if not is_plain_name(name) or name == graph.name:
         return None
@@ -183,22 +187,33 @@ def _size_beside(graph: Path, name: str) -> int | None:
             if not _is_hub_content(graph, path):
                 return None
         stat = path.lstat()
-    except (OSError, RuntimeError):  # RuntimeError: links in a circle, before Python 3.13
+    except (OSError, RuntimeError):  # before Python 3.13, a circle of links raises a RuntimeError
         return None
     return stat.st_size if S_ISREG(stat.st_mode) else None
 
 
 def _is_hub_content(graph: Path, path: Path) -> bool:
-    """Return True if `path`, which has no links, is a file of the repository of `graph` in a hub's cache.
+    """Return True if `path` and `graph` belong to the same repository in the cache of huggingface_hub.
 
-    The layout is that of huggingface_hub: REPOSITORY/snapshots/REVISION/... has links to REPOSITORY/blobs/DIGEST.
+    In this cache, REPOSITORY/snapshots/REVISION/... contains links to REPOSITORY/blobs/DIGEST.
+
+    Args:
+        graph: the ONNX file in the cache.
+        path: a file, with all links resolved.
     """
     snapshots = next((place for place in graph.absolute().parents if place.name == "snapshots"), None)
     return snapshots is not None and path.parent == snapshots.parent.resolve() / "blobs"
 
 
 def _range_fault(tensor: ExternalTensor, size: int) -> str | None:
-    """Return the fault of a tensor's byte range in a data file of `size` bytes; None if there is none."""
+    """Return the fault of a tensor's byte range in a data file, or None.
+
+    The fault is the predicate of a sentence that begins with the name of the ONNX file.
+
+    Args:
+        tensor: the tensor.
+        size: the size of the data file in bytes.
+    """
     which = f"the tensor {_shown(tensor.name)}"
     if tensor.repeated:
         return f"states a property of the location of {which} twice"

@@ -1,4 +1,4 @@
-"""The specification of an ONNX file: the inputs and outputs of the file, changed by the declarations of the user."""
+"""Read the inputs and outputs of a user's ONNX file (`model=onnx`), and apply the user's declarations to them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cosybuild.onnxgraph.header import GraphPort, read_header
 from cosybuild.onnxgraph.tables import table_sizes
 
 TEST_VALUES = "test values follow"
-"""The beginning of the sentence on test values, which real inputs make untrue."""
+"""The beginning of the sentence of `describe_test_values`. A run with real inputs removes the sentence."""
 
 _AN = {
     "sequence": "a sequence",
@@ -26,19 +26,24 @@ _AN = {
     "optional": "an optional value",
     "other": "of an unknown kind",
 }
-# TensorProto.DataType -> name, for element types that no tensor of a build can have.
+# TensorProto.DataType -> name in messages, for element types that cosybuild does not support.
 _FOREIGN = {8: "string", 14: "complex64", 15: "complex128", 17: "float8", 18: "float8", 19: "float8", 20: "float8"}
 
 
 def spec_of_graph(path: Path, model: ModelSettings) -> ModelSpec:
-    """Return the inputs and outputs of an ONNX file; declarations of `model` replace what the file states.
+    """Return the inputs and outputs of an ONNX file. The user's declarations have priority over the file.
 
-    Names, types and fixed sizes are the file's. A symbol of the file becomes the name of a dynamic axis. An axis
-    without size and symbol is `batch` if it is the first or the second of a recurrent layer's state, else it is
-    dynamic, with one name for all inputs.
+    Without a declaration, the name, the type and the sizes of a tensor are those in the file. A symbol in the file
+    becomes the name of a dynamic axis. An axis with neither size nor symbol is also dynamic: axis 0 gets the name
+    `batch`, axis n of any input `axisN`, and axis n of any output `output_axisN`. In an input with the shape of a
+    recurrent layer's state (layers, batch, width), axis 1 gets the name `batch`.
+
+    Args:
+        path: the ONNX file.
+        model: the settings of the group `model`, with the declarations `inputs` and `outputs`.
 
     Raises:
-        ModelError: the file is incomplete, a declared name is not in it, or a value is no tensor of a known type.
+        ModelError: the file is incomplete, a declared name is not in it, or a value is not a tensor of a known type.
         ConfigurationError: a declaration is invalid.
     """
     if is_declared(model.inputs) and is_declared(model.outputs):
@@ -67,13 +72,22 @@ def spec_of_graph(path: Path, model: ModelSettings) -> ModelSpec:
 
 
 class _Symbols:
-    """The names of axes as this project writes them: letters, digits and underscores, or a sum of such names."""
+    """Converts the symbols in an ONNX file to names of axes that cosybuild accepts.
+
+    Such a name has letters, digits and underscores, or is a sum of such names. Equal symbols get equal names.
+    """
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
 
     def name(self, side: str, axis: int, size: int | str) -> int | str:
-        """Return the size or the name of an axis."""
+        """Return the size of an axis if it is fixed, else the name of the axis.
+
+        Args:
+            side: `input` or `output`.
+            axis: the position of the axis.
+            size: the size or the symbol in the file; an empty text if the file has neither.
+        """
         if isinstance(size, int):
             return size
         if not size:
@@ -133,12 +147,18 @@ def _stated(path: Path, side: str, port: GraphPort, own: TensorSettings, symbols
 
 
 def _is_state(port: GraphPort) -> bool:
-    """Return True for the state of a recurrent layer: (layers, batch, width) with a batch that has no name."""
+    """Return True if an input has the shape of a recurrent layer's state: (layers, batch, width).
+
+    The layers and the width have fixed sizes; the batch has neither a size nor a symbol.
+    """
     return len(port.shape) == len("LBW") and port.shape[1] == "" and all(isinstance(port.shape[i], int) for i in (0, 2))
 
 
 def describe_test_values(spec: ModelSpec) -> tuple[str, ...]:
-    """Return one sentence on test values that are not normally distributed, for plan and report; empty without any."""
+    """Return a sentence, for plan and report, about the inputs whose test values are not normally distributed.
+
+    The result is a tuple with this sentence, or an empty tuple if there are no such inputs.
+    """
     chosen = ", ".join(f"{tensor.name} {_values(tensor)}" for tensor in spec.inputs if tensor.generator != "normal")
     if not chosen:
         return ()

@@ -1,4 +1,4 @@
-"""The specification of an ONNX file whose inputs and outputs are known by position and not by name."""
+"""Read the inputs and outputs of an ONNX file in a model directory, whose order is known, but whose names are not."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def spec_of_file(path: Path, expected: ModelSpec) -> ModelSpec:
 
     Args:
         path: the ONNX file.
-        expected: the inputs and outputs by position.
+        expected: the inputs and outputs in their order.
 
     Raises:
-        ModelError: the file has other inputs or outputs.
+        ModelError: the file cannot be read, or its inputs or outputs do not fit `expected`.
     """
     try:
         header = read_header(path)
@@ -74,7 +74,7 @@ def _faults(side: str, ports: Sequence[GraphPort], tensors: Sequence[TensorSpec]
             yield f"{side} {port.name!a} has a name with quotation marks or control characters"
         if port.dtype != tensor.dtype and not {port.dtype, tensor.dtype} <= {*_INTEGERS}:
             yield f"{where} is {port.dtype}, {tensor.dtype} is expected"
-        if side == "output" and not port.shape:  # the file need not state it
+        if side == "output" and not port.shape:  # the file need not state the shape of an output
             continue
         if len(port.shape) != len(tensor.shape):
             yield f"{where} has {len(port.shape)} axes, {len(tensor.shape)} are expected"
@@ -85,11 +85,14 @@ def _faults(side: str, ports: Sequence[GraphPort], tensors: Sequence[TensorSpec]
 
 
 def _taken(port: GraphPort, tensor: TensorSpec, axes: dict[str, Axis]) -> TensorSpec:
-    """Return an input as the file has it; add the sizes of axes that are dynamic only in the file to `axes`."""
+    """Return an input with the name, the type and the shape of the file.
+
+    For each axis that is dynamic only in the file, add an entry with the expected size to `axes`.
+    """
     shape: list[int | str] = []
     for index, (size, wanted) in enumerate(zip(port.shape, tensor.shape, strict=True)):
         if isinstance(size, str) and isinstance(wanted, int):
-            # One symbol for the batch of all inputs, so that they have one size.
+            # The first axes of all inputs get the same symbol, so that they have the same size.
             symbol = "rows" if index == 0 else f"{port.name}_{index}"
             axes[symbol] = Axis(sizes=(wanted, wanted, wanted))
             shape.append(symbol)
@@ -99,13 +102,20 @@ def _taken(port: GraphPort, tensor: TensorSpec, axes: dict[str, Axis]) -> Tensor
 
 
 def _output_shape(port: GraphPort, tensor: TensorSpec) -> tuple[int | str, ...]:
-    """Return the sizes of the file; an axis that has no size in the file gets the expected size."""
+    """Return the shape of an output: the size in the file, or the expected size or symbol if the file has no size."""
     sizes = port.shape or tensor.shape
     return tuple(size if isinstance(size, int) else wanted for size, wanted in zip(sizes, tensor.shape, strict=True))
 
 
 def _of_length(tensor: TensorSpec, frozen: dict[str, int]) -> TensorSpec:
-    """Return an input whose value is the number of frames as a constant, if the file fixes that number."""
+    """Return an input of lengths whose test value is the fixed number of frames, if the file fixes that number.
+
+    Other inputs are returned unchanged.
+
+    Args:
+        tensor: the input.
+        frozen: symbol of a dynamic axis of the specification -> size, for the axes that the file fixes.
+    """
     if tensor.generator != "length" or FRAMES not in frozen:
         return tensor
     return replace(tensor, generator="integer", low=frozen[FRAMES], high=frozen[FRAMES] + 1)

@@ -1,4 +1,4 @@
-"""Readers and writers of ONNX files of any size; equal graphs give equal bytes."""
+"""Read and write ONNX files of any size. Equal graphs are written as equal bytes."""
 
 from __future__ import annotations
 
@@ -11,35 +11,38 @@ from onnx import GraphProto, ModelProto, TensorProto, external_data_helper
 from cosybuild.onnxgraph.external import check_external_data
 
 INLINE_LIMIT = 2**31 - 2**26
-"""Bytes of weights that stay in the file: a protobuf message is limited to 2 GiB, and the graph needs room too."""
+"""The largest total size, in bytes, of weights that are stored in the ONNX file itself.
 
-# Bytes. Smaller tensors stay in the graph, because shape inference and runtimes need their values.
+A protobuf message is limited to 2 GiB, and the rest of the graph needs some of it.
+"""
+
+# In bytes. Smaller tensors always stay in the graph, because shape inference and runtimes need their values.
 _SMALL = 1024
 
-# Bytes. External data are aligned to pages, because runtimes map them into memory.
+# In bytes. External data are aligned to pages, because runtimes map them into memory.
 _PAGE = 4096
 
 
 def load_model(path: Path) -> ModelProto:
-    """Return the model with its weights in memory, from the file itself and from external data.
+    """Return the model with all its weights in memory, including external data.
 
     Raises:
-        ModelError: the file is not an ONNX file, or its external data are refused.
+        ModelError: the file is not an ONNX file, or its external data must not be read.
     """
     check_external_data(path)
     return onnx.load(str(path))
 
 
 def load_structure(path: Path) -> ModelProto:
-    """Return the model without its external data, which suffices to inspect the graph."""
+    """Return the model without its external data, for code that reads only the graph."""
     return onnx.load(str(path), load_external_data=False)
 
 
 def save_model(model: ModelProto, path: Path) -> tuple[Path, ...]:
-    """Write `model` and return the files, the graph first.
+    """Write a model and return the paths of the written files, the ONNX file first.
 
-    The second file, `<path>.data`, is written only if the weights exceed `INLINE_LIMIT`. The
-    weights are then removed from `model`, so that memory does not hold them twice.
+    If the weights exceed `INLINE_LIMIT`, they are written to a second file, `<path>.data`, and are removed from `model`
+    to save memory.
     """
     tensors = [tensor for tensor in model.graph.initializer if len(tensor.raw_data) >= _SMALL]
     files = [path]
@@ -54,7 +57,7 @@ def save_model(model: ModelProto, path: Path) -> tuple[Path, ...]:
 
 
 def without_weights(model: ModelProto) -> ModelProto:
-    """Return a copy of the model without its initializers; no weights are copied on the way."""
+    """Return a copy of the model without its initializers. No weights are copied for that."""
     copy = ModelProto()
     for field, value in model.ListFields():
         if field.name != "graph":
@@ -76,7 +79,7 @@ def _copy(message: GraphProto | ModelProto, name: str, value: object) -> None:
 
 
 def _serialised(model: ModelProto) -> Iterator[bytes]:
-    """Yield the serialised model in pieces, because the whole text would need as much memory as the model."""
+    """Yield the serialised model in pieces: as one piece, it would need as much memory as the model again."""
     rest = without_weights(model)
     graph = rest.graph.SerializeToString(deterministic=True)
     rest.ClearField("graph")
@@ -91,7 +94,7 @@ def _serialised(model: ModelProto) -> Iterator[bytes]:
 
 
 def _head(field: int, length: int) -> bytes:
-    """Return key and length of an embedded message, both as base-128 numbers (protobuf's wire type 2)."""
+    """Return the bytes in front of an embedded message: its key (with protobuf's wire type 2) and its length."""
     return _varint(field << 3 | 2) + _varint(length)
 
 

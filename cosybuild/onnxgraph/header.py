@@ -1,8 +1,8 @@
-"""A reader of the inputs and outputs of an ONNX file of any size, in milliseconds, without onnx or the weights.
+"""Read the inputs and outputs of an ONNX file of any size in milliseconds, without importing onnx.
 
-Only the fields that lead to them are decoded; weights are skipped by their stated length. Field numbers are those
-of onnx.proto: a model's graph is 7, a graph's initializers, inputs and outputs are 5, 11 and 12, a value's name and
-type 1 and 2, a dimension's size and symbol 1 and 2, an initializer's name 8.
+Only the fields that lead to the inputs and outputs are decoded; weights are skipped by their stated length. The field
+numbers are those of onnx.proto: a model's graph is 7; a graph's initializers, inputs and outputs are 5, 11 and 12; a
+value's name and type are 1 and 2; a dimension's size and symbol are 1 and 2; an initializer's name is 8.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from cosybuild.onnxgraph.wire import fields, map_file, text
 
 @dataclass(frozen=True)
 class GraphPort:
-    """One input or output.
+    """One input or output in an ONNX file.
 
     Attributes:
+        name: its name.
         dtype: a name of `dtypes.DTYPES`; `other` for an element type without a name there.
-        shape: the size of each axis, its symbol, or an empty text if the file states neither.
-        kind: `tensor`, `sequence`, `map`, `sparse tensor`, `optional` or `other`.
+        shape: for each axis its size or its symbol, or an empty text if the file states neither.
+        kind: the kind of value: `tensor`, `sequence`, `map`, `sparse tensor`, `optional` or `other`.
         element: the number of the element type in TensorProto.DataType; 0 if the file does not state it.
         has_rank: False if the file does not state the shape; `shape` is empty then.
     """
@@ -37,7 +38,7 @@ class GraphPort:
 
 @dataclass(frozen=True)
 class GraphHeader:
-    """The interface of a graph: its inputs and outputs in the file's order."""
+    """The inputs and outputs of a graph, in the order of the ONNX file."""
 
     inputs: tuple[GraphPort, ...]
     outputs: tuple[GraphPort, ...]
@@ -47,12 +48,12 @@ def read_header(path: Path) -> GraphHeader:
     """Return the inputs and outputs of an ONNX file.
 
     Raises:
-        ValueError: the file is no ONNX model, or it was cut off.
-        OSError: it cannot be read.
+        ValueError: the file is not an ONNX model, or it is truncated.
+        OSError: the file cannot be read.
     """
     with map_file(path) as data:
         graph = next(((begin, end) for number, _, begin, end in fields(data, 0, len(data)) if number == 7), None)
-        # Read to the end first: a file that was cut off within its weights must be refused.
+        # Read all fields to the end, to find a file that is truncated within its weights.
         for _ in fields(data, 0, len(data)):
             pass
         if graph is None:
@@ -71,7 +72,7 @@ def read_header(path: Path) -> GraphHeader:
 _NEGATIVE = 1 << 63
 
 _KINDS = {1: "tensor", 4: "sequence", 5: "map", 8: "sparse tensor", 9: "optional"}
-"""Field of TypeProto -> kind of the value."""
+"""Field number in TypeProto -> kind of the value."""
 
 
 def _port(data: mmap.mmap, begin: int, end: int) -> GraphPort:
@@ -94,7 +95,7 @@ def _port(data: mmap.mmap, begin: int, end: int) -> GraphPort:
 def _dim(data: mmap.mmap, begin: int, end: int) -> int | str:
     for number, value, b, e in fields(data, begin, end):
         if number == 1:
-            # Some converters write -1, whose two's complement is stored, for an axis of any size.
+            # Some converters write -1 for an axis of any size. It is stored as its two's complement.
             return value if value < _NEGATIVE else ""
         if number == 2:
             return text(data, b, e)

@@ -1,8 +1,9 @@
-"""A rewrite that splits q, k and v by the columns of their joint projection instead of by heads.
+"""Rewrite a graph for TensorRT: split the joint projection of q, k and v by columns instead of by heads.
 
-A split by heads needs the fewest nodes and is the fastest variant in ONNX Runtime. But TensorRT then copies q, k and v.
-If the split directly follows the matrix product, TensorRT computes three products instead and copies nothing
-(CosyVoice 2 in fp16 at 3000 frames, sm_89: 42 MB of activations instead of 51 MB).
+The exported graph reshapes and transposes the joint projection and then splits it by heads. This needs the fewest nodes
+and is the fastest variant in ONNX Runtime, but TensorRT then copies q, k and v. If the split directly follows the
+matrix product, TensorRT computes three products instead, and copies nothing (CosyVoice 2 in fp16 at 3000 frames, sm_89:
+42 MB of activations instead of 51 MB).
 """
 
 from __future__ import annotations
@@ -16,25 +17,25 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 
 from cosybuild.onnxgraph.summary import graphs_of
 
-# The permutation that exchanges frames and heads.
+# The permutation of a Transpose that exchanges the axes of frames and heads.
 _HEADS_FIRST = [0, 2, 1, 3]
 _PRODUCTS = ("MatMul", "Gemm")
 
 
 @dataclass(frozen=True)
 class _Chain:
-    """A chain MatMul -> Reshape to (B, T, heads, width) -> Transpose -> Split over heads.
+    """Four nodes: a matrix product, a Reshape to (B, T, heads, width), a Transpose, and a Split over the heads.
 
-    No other node reads the intermediate results.
+    No other node reads their intermediate results.
 
     Attributes:
-        product: the MatMul or Gemm.
-        reshape: the Reshape.
-        transpose: the Transpose.
-        split: the Split.
-        heads: number of heads of each part.
+        product: the node MatMul or Gemm.
+        reshape: the node Reshape.
+        transpose: the node Transpose.
+        split: the node Split.
+        heads: number of heads in each output of the Split.
         width: channels of a head.
-        target: the values of Reshape's shape input if it is a constant, else None.
+        target: the target shape of the Reshape if it is a constant, else None.
     """
 
     product: NodeProto
@@ -47,10 +48,11 @@ class _Chain:
 
 
 def split_columns(model: ModelProto) -> int:
-    """Rewrite every chain (MatMul, Reshape, Transpose, Split over heads) in place, and return their number.
+    """Rewrite every chain of MatMul, Reshape, Transpose and Split over heads in place, and return their number.
 
-    The product's last axis (heads * width) is split first; then each part is reshaped and transposed separately. The
-    values are bitwise equal. A chain whose intermediate results are read elsewhere is not changed.
+    After the rewrite, the last axis of the product (heads * width) is split first, and each result is reshaped and
+    transposed separately. The values are bitwise equal. A chain is not changed if another node reads one of its
+    intermediate results.
     """
     graph = model.graph
     chains = list(_chains(graph))
@@ -70,7 +72,7 @@ def split_columns(model: ModelProto) -> int:
 
 
 def has_split_heads(model: ModelProto) -> bool:
-    """Return True if `split_columns` would find a chain; the weights need not be loaded."""
+    """Return True if `split_columns` would change the graph. Its external data need not be loaded."""
     return next(_chains(model.graph), None) is not None
 
 
@@ -98,7 +100,7 @@ def _chains(graph: GraphProto) -> Iterator[_Chain]:
 
 
 def _measured(chain: _Chain, constants: Mapping[str, TensorProto], makers: Mapping[str, NodeProto]) -> _Chain | None:
-    """Return the chain with its sizes; None if a size is not known."""
+    """Return a copy of the chain with `heads`, `width` and `target` set; None if a size cannot be determined."""
     if len(chain.split.input) < 2 or chain.split.input[1] not in constants:
         return None
     heads = tuple(int(n) for n in numpy_helper.to_array(constants[chain.split.input[1]]))
@@ -109,7 +111,7 @@ def _measured(chain: _Chain, constants: Mapping[str, TensorProto], makers: Mappi
             return None
         total, width = target[2:]
     else:
-        # With a dynamic batch the shape is a Concat of its parts; the last two sizes are constants.
+        # With a dynamic batch, a Concat computes the target shape, and only its last two sizes are constants.
         concat = makers.get(shape_name)
         if concat is None or concat.op_type != "Concat":
             return None
@@ -124,7 +126,7 @@ def _measured(chain: _Chain, constants: Mapping[str, TensorProto], makers: Mappi
 
 
 class _Writer:
-    """A writer that makes the new nodes and constants of a graph, each constant once."""
+    """Makes the new nodes of a graph, and adds the constants that they need; equal constants are added once."""
 
     def __init__(self, graph: GraphProto, opset: int) -> None:
         self._graph = graph
@@ -134,7 +136,7 @@ class _Writer:
         self._taken = {name for node in graph.node for name in (*node.input, *node.output)}
 
     def parts(self, chain: _Chain) -> list[NodeProto]:
-        """Return the nodes that replace the chain's Split: a split, then a reshape and a transpose of each part."""
+        """Return the nodes that replace a chain's Split: a Split of columns, then one Reshape and Transpose each."""
         name = chain.split.name or chain.split.output[0]
         columns = [self._name(f"{name}_columns_{index}") for index in range(len(chain.heads))]
         sizes = self._constant(tuple(count * chain.width for count in chain.heads))
@@ -149,7 +151,15 @@ class _Writer:
         return nodes
 
     def _shape(self, chain: _Chain, count: int, nodes: list[NodeProto]) -> str:
-        """Return the name of a tensor with the shape (B, T, count, width); add the node that computes it if needed."""
+        """Return the name of a tensor that holds the target shape (B, T, count, width) of a Reshape.
+
+        If the target shape of the chain is not a constant, append to `nodes` the node that computes the tensor.
+
+        Args:
+            chain: the chain.
+            count: the number of heads.
+            nodes: the new nodes of the graph.
+        """
         if chain.target is not None:
             return self._constant((*chain.target[:2], count, chain.width))
         total = sum(chain.heads)

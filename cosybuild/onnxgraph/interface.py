@@ -1,4 +1,4 @@
-"""The comparison of a graph's inputs and outputs with the specification."""
+"""Compare the inputs and outputs of a graph with those that its specification (`ModelSpec`) declares."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ from cosybuild.models.spec import ModelSpec, TensorSpec
 
 
 def graph_inputs(graph: GraphProto) -> list[ValueInfoProto]:
-    """Return the inputs that a caller provides; before IR version 4 the list of inputs contains initialisers too."""
+    """Return the inputs that a caller must provide. Before IR version 4, `graph.input` also contains initializers."""
     initialised = {tensor.name for tensor in graph.initializer}
     return [value for value in graph.input if value.name not in initialised]
 
 
 def interface_faults(model: ModelProto, spec: ModelSpec, *, output_shapes: bool = True) -> tuple[str, ...]:
-    """Return one phrase per difference from the specification; empty if there is none.
+    """Return one phrase for each difference between a graph and its specification; empty if there is none.
 
-    A symbol in the file matches every symbol in the specification, and an output's axis of unknown size matches every
-    declared size or symbol, because the file need not contain them. A size in the file matches a symbol of an output
-    that no input has: the file then states more than its declaration.
+    These are not differences: another symbol for a dynamic axis; an axis of an output whose size the graph does not
+    state; and a fixed size for an axis of an output whose declared symbol no input has.
 
     Args:
         model: the graph.
-        spec: the specification.
-        output_shapes: False to leave out the shapes of outputs, which many files state wrongly.
+        spec: the declared inputs and outputs.
+        output_shapes: False to ignore the shapes of outputs, which are wrong in many files.
     """
     return (
         *_side_faults("input", graph_inputs(model.graph), spec.inputs, spec.symbols),
@@ -36,7 +35,7 @@ def interface_faults(model: ModelProto, spec: ModelSpec, *, output_shapes: bool 
 
 
 def describe_interface(model: ModelProto) -> str:
-    """Return the interface for messages, e.g. `inputs x (2, 80, seq_len); outputs y (2, 80, seq_len)`."""
+    """Return a text with the inputs and outputs, e.g. `inputs x (2, 80, seq_len); outputs y (2, 80, seq_len)`."""
     sides = (("inputs", graph_inputs(model.graph)), ("outputs", list(model.graph.output)))
     return "; ".join(f"{side} {', '.join(map(_described, values))}" for side, values in sides)
 
@@ -48,12 +47,15 @@ def _described(value: ValueInfoProto) -> str:
 
 
 def declare_interface(model: ModelProto, spec: ModelSpec) -> None:
-    """Write the declared names of all dynamic axes, and the declared sizes, into inputs and outputs."""
+    """Write the declared sizes and the declared names of dynamic axes into a graph's inputs and outputs, in place.
+
+    A fixed size in the graph is kept for an axis of an output whose declared symbol no input has.
+    """
     for values, tensors in ((graph_inputs(model.graph), spec.inputs), (list(model.graph.output), spec.outputs)):
         for value, tensor in zip(values, tensors, strict=True):
             shape = value.type.tensor_type.shape
             known = [dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else None for dim in shape.dim]
-            # A size that the file knows of an axis that no input has says more than its declared name.
+            # Keep the size that the graph states for an output's axis: it says more than a symbol that no input has.
             known = known if len(known) == len(tensor.shape) and tensor in spec.outputs else [None] * len(tensor.shape)
             shape.ClearField("dim")
             for size, own in zip(tensor.shape, known, strict=True):

@@ -1,7 +1,7 @@
-"""Node names that contain the module that a node comes from, in the same syntax for both exporters of torch.
+"""Name the nodes of a graph after the PyTorch modules that they come from, equally for both exporters of torch.
 
-The syntax is `/mid_blocks.7/1.2/attn1/MatMul`: one part for each called module, relative to the module around it, and
-the operator.
+A name is, for example, `/mid_blocks.7/1.2/attn1/MatMul`: the path of each called module, relative to the module that
+calls it, and the operator.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ from collections.abc import Iterable
 
 from onnx import ModelProto, NodeProto
 
-# Metadata key under which torch's dynamo exporter records a node's modules, the outermost first.
+# The metadata key under which torch's dynamo exporter stores the modules of a node, the outermost module first.
 _NOTED = "pkg.torch.onnx.name_scopes"
-# The entry that torch records for nodes outside the caller's modules, e.g. sizes of axes.
+# The entry that torch stores for nodes outside all modules, e.g. those that compute sizes of axes.
 _NOWHERE = "_empty_nn_module_stack_from_metadata_hook"
 
 _LONGEST = 10_000
-"""The most characters of such an entry; real ones have a few hundred."""
+"""The largest number of characters of the metadata entry that is read; real entries have a few hundred."""
 
 
 def name_from_metadata(node: NodeProto) -> str | None:
-    """Return the name from the dynamo exporter's metadata, or None if there is none that can be read."""
+    """Return the name for a node from the metadata of torch's dynamo exporter.
+
+    The result is None if the node has no such metadata, or if the metadata cannot be read.
+    """
     noted = next((entry.value for entry in node.metadata_props if entry.key == _NOTED), None)
     if noted is None:
         return None
@@ -33,7 +36,7 @@ def name_from_metadata(node: NodeProto) -> str | None:
 
 
 def _texts(noted: str) -> list[str]:
-    """Return a list of texts from its Python literal; an empty list for any other text, which a file may also have."""
+    """Return the list of strings that a Python literal describes; empty if the text is anything else."""
     if len(noted) > _LONGEST:
         return []
     try:
@@ -44,11 +47,11 @@ def _texts(noted: str) -> list[str]:
 
 
 def qualify_names(model: ModelProto, modules: Iterable[str]) -> None:
-    """Complete the node names of torch's TorchScript exporter, in place.
+    """Complete the module names in the node names of torch's TorchScript exporter, in place.
 
-    The exporter shortens a module's name. It keeps the last part that is not a number, and the numbers behind it:
-    `proj` for `net.0.proj`, and `blocks.0.1` for a module inside `blocks.0`. A part that fits several modules is not
-    completed.
+    The exporter shortens the dotted name of a module. It keeps the last part that is not a number and the numbers after
+    it: `proj` for `net.0.proj`, and `blocks.0.1` for `blocks.0.1`. A short name that fits several modules stays as it
+    is.
 
     Args:
         model: the graph to change.

@@ -1,4 +1,4 @@
-"""Iteration over a graph's nodes, counts of its operators, and its opset."""
+"""Facts about a graph: its nodes, its numbers of operators, its types and its opset."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from cosybuild.models.spec import epsilon_text
 
-# The epsilon of ONNX's operator LayerNormalization.
+# The default epsilon of ONNX's operator LayerNormalization.
 _DEFAULT_EPSILON = 1e-5
 
-# Operators that round, of ONNX and of ONNX Runtime's own domain. DequantizeLinear alone reads stored integers only.
+# Operators of ONNX and of ONNX Runtime's own domain that round values to integers. DequantizeLinear is not included: by
+# itself it only reads stored integers.
 _QUANTISING = re.compile(r"^(Dynamic)?Quantize|^QLinear|^QAttention|^QEmbed|^QGemm|Integer(ToFloat)?$")
 
 
@@ -26,7 +27,7 @@ def graphs_of(node: NodeProto) -> Iterator[GraphProto]:
 
 
 def nodes_of(graph: GraphProto) -> Iterator[NodeProto]:
-    """Yield every node, including those of nested graphs."""
+    """Yield every node of a graph, including the nodes of nested graphs."""
     for node in graph.node:
         yield node
         for nested in graphs_of(node):
@@ -34,13 +35,16 @@ def nodes_of(graph: GraphProto) -> Iterator[NodeProto]:
 
 
 def count_ops(model: ModelProto) -> dict[str, int]:
-    """Return op -> number of nodes, in alphabetical order; ops of other domains as `domain::op`."""
+    """Return the number of nodes of each operator, in alphabetical order.
+
+    Nested graphs are included. An operator of another domain has the name `domain::operator`.
+    """
     names = (f"{node.domain}::{node.op_type}" if node.domain else node.op_type for node in nodes_of(model.graph))
     return dict(sorted(Counter(names).items()))
 
 
 def layer_norms(model: ModelProto) -> dict[str, int]:
-    """Return the text of an epsilon (`epsilon_text`) -> number of LayerNormalization nodes that have it."""
+    """Return the number of LayerNormalization nodes for each epsilon, as `epsilon_text` writes it."""
     epsilons = Counter[str]()
     for node in nodes_of(model.graph):
         if node.op_type == "LayerNormalization":
@@ -50,16 +54,17 @@ def layer_norms(model: ModelProto) -> dict[str, int]:
 
 
 def op_difference(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
-    """Return op -> number of nodes gained (positive) or lost (negative), without ops whose number is unchanged."""
+    """Return the change of the number of nodes of each operator from `before` to `after`, without unchanged ones."""
     names = sorted(set(before) | set(after))
     changes = {name: after.get(name, 0) - before.get(name, 0) for name in names}
     return {name: change for name, change in changes.items() if change}
 
 
 def narrowest_float(model: ModelProto) -> str:
-    """Return the type with the fewest significant bits in the graph: `bfloat16`, `float16` or `float32`.
+    """Return the floating-point type with the fewest significant bits in a graph: `bfloat16`, `float16` or `float32`.
 
-    The types of inputs, outputs and weights, and the targets of casts are read; a graph without any of them is float32.
+    The function reads the types of inputs, outputs, weights and constants, and the target types of Cast nodes. The
+    result is `float32` if none of these is a 16-bit type.
     """
     found = {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
     found |= {tensor.data_type for tensor in model.graph.initializer}

@@ -1,7 +1,8 @@
-"""The tables whose indices an input contains, read without onnx: they bound the values of token ids.
+"""Find the tables, such as token embeddings, that inputs of a graph index, without importing onnx.
 
-Field numbers are those of onnx.proto: a node's inputs, outputs, operator and attributes are 1, 2, 4 and 5, an
-attribute's name, number and tensor 1, 3 and 5, a tensor's dimensions and name 1 and 8.
+The number of rows of such a table limits the values of the input, e.g. of token ids. The field numbers are those of
+onnx.proto: a node's inputs, outputs, operator and attributes are 1, 2, 4 and 5; an attribute's name, integer and tensor
+are 1, 3 and 5; a tensor's dimensions and name are 1 and 8.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from cosybuild.onnxgraph.wire import fields, map_file, text, varints
 
 _SAME_VALUES = {"Cast", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Transpose", "Flatten", "Slice", "Expand"}
 _SAME_TABLE = {"Cast", "Identity", "DequantizeLinear"}
-# Operator -> (input that holds the table, input that holds its indices).
+# Operator -> pairs (number of the input with the table, number of the input with the indices).
 _LOOKUPS = {"Gather": ((0, 1),), "EmbedLayerNormalization": ((2, 0), (4, 1))}
 
 
@@ -29,11 +30,15 @@ class _Node:
 
 
 def table_sizes(path: Path, inputs: Collection[str]) -> dict[str, int]:
-    """Return input -> rows of the smallest table that it indexes, for every input that indexes a table.
+    """Return the number of rows of the smallest table that each input indexes; other inputs are left out.
+
+    Args:
+        path: the ONNX file.
+        inputs: the names of the inputs to look at.
 
     Raises:
         ValueError: the file is not an ONNX model, or it is truncated.
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with map_file(path) as data:
         graph = next(((begin, end) for number, _, begin, end in fields(data, 0, len(data)) if number == 7), None)

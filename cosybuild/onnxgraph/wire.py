@@ -1,4 +1,4 @@
-"""A reader of protobuf messages: it reads a mapped file field by field, without a schema and without protobuf."""
+"""Read protobuf messages from a mapped file field by field, without a schema and without the package protobuf."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from pathlib import Path
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 Field = tuple[int, int, int, int]
-"""Field number, value of a varint (0 for other kinds), first byte of the content, and the byte after its last one."""
+"""One field of a message: its number, its value if it is a varint (else 0), and the begin and end of its content.
+
+Begin and end are offsets in bytes; the end is exclusive.
+"""
 
 
 @contextmanager
@@ -18,8 +21,8 @@ def map_file(path: Path) -> Iterator[mmap.mmap]:
     """Map a file into memory for reading.
 
     Raises:
-        ValueError: it is empty.
-        OSError: it cannot be read.
+        ValueError: the file is empty.
+        OSError: the file cannot be read.
     """
     if path.stat().st_size == 0:
         raise ValueError("it is empty")
@@ -28,7 +31,7 @@ def map_file(path: Path) -> Iterator[mmap.mmap]:
 
 
 def fields(data: mmap.mmap, begin: int, end: int) -> Iterator[Field]:
-    """Yield the fields of the message in the bytes from `begin` to `end` (exclusive).
+    """Yield the fields of the message that occupies the bytes from `begin` to `end` (exclusive).
 
     Raises:
         ValueError: the bytes are not a message, or the message is truncated.
@@ -57,10 +60,10 @@ def fields(data: mmap.mmap, begin: int, end: int) -> Iterator[Field]:
 
 
 def varints(data: mmap.mmap, begin: int, end: int) -> Iterator[int]:
-    """Yield the numbers of a repeated field; it has one number, or all of them in packed form.
+    """Yield the integers in one field of a repeated integer, which holds one integer or several in packed form.
 
     Raises:
-        ValueError: a number does not end within the field.
+        ValueError: an integer does not end within the field.
     """
     at = begin
     while at < end:
