@@ -1,1 +1,1 @@
-"""The proof or refutation of ONNX files that somebody else made, against the networks of a model directory."""
+"""The command `certify`: it compares ONNX files from elsewhere with the networks of a model directory."""

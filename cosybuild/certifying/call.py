@@ -1,6 +1,6 @@
-"""The call that certifies one file, in a process of its own.
+"""Certify one file. The command `certify` calls this in a separate process.
 
-It imports torch and ONNX Runtime only for a file whose network is known.
+torch and ONNX Runtime are imported only if the file has the inputs and outputs of a known network.
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ from cosybuild.onnxgraph.header import read_header
 
 
 def run_task(task: Task, emit: Emit) -> Verdict:
-    """Return the verdict on a graph or on a recording. Errors in the file become verdicts.
+    """Compare an ONNX file, or a recorded run of a pipeline, with the model directory, and return the verdict.
+
+    If the file is damaged or unknown, the verdict says so; no error is raised.
+
+    Args:
+        task: the file and the settings.
+        emit: receives warnings and progress.
 
     Raises:
         CosybuildError: the model directory or a setting cannot be used.
@@ -50,5 +56,5 @@ def run_task(task: Task, emit: Emit) -> Verdict:
 
 
 def is_recording(path: Path) -> bool:
-    """Return True if a file is a recorded run of a pipeline."""
+    """Return True if the name of a file says that it is a recorded run of a pipeline (`.npz`)."""
     return path.suffix == ".npz"

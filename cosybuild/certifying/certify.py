@@ -1,4 +1,8 @@
-"""The certification of one file: what it is, whether it is right, and if not, which known mistake it has."""
+"""Certify one ONNX file: decide if it computes the network of the model directory, and if not, find the mistake.
+
+The file is first compared with the network on a few cases, the probes. A file that agrees is then verified like a
+build. For a file that does not agree, other weights and known mistakes are tried.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +38,12 @@ _UNEXPLAINED = (
 
 
 def certify(task: Task, found: Match, blank: Verdict, emit: Emit) -> Verdict:
-    """Return the verdict on a file whose network is known.
+    """Return the verdict on an ONNX file that has the inputs and outputs of a known network.
 
     Args:
-        task: the file.
-        found: its network.
-        blank: the verdict so far, with the outcome `unreadable`.
+        task: the file and the settings.
+        found: the network, and the meaning of the file's inputs and outputs.
+        blank: the verdict to complete; its outcome is `unreadable`.
         emit: receives warnings of the store.
 
     Raises:
@@ -70,11 +74,11 @@ def certify(task: Task, found: Match, blank: Verdict, emit: Emit) -> Verdict:
 
 
 def _examined(session: Session, one: Candidate, forms: Mapping[bool, Request]) -> dict[bool, Examination]:
-    """Return variant -> the file's outputs on the probes of that variant.
+    """Run the file on the probes of each attention variant, and return the outputs, by `streaming`.
 
     Raises:
-        InferenceFailed: the file cannot compute a probe.
-        CheckpointError: the weights of the directory cannot be used.
+        InferenceFailed: ONNX Runtime cannot run the file on a probe.
+        CheckpointError: the weights of the model directory cannot be used.
     """
     found = {}
     for streaming, request in forms.items():
@@ -138,13 +142,13 @@ def _judged(
 
 
 def _proved(blank: Verdict, request: Request, examined: Examination, emit: Emit) -> Verdict:
-    """Return the verdict on a file that agrees on the probes, by the complete verification of a build."""
+    """Verify a file that agrees with the network on the probes as completely as a build, and return the verdict."""
     with open_store(request.settings.store, lambda message: emit("warning", message=message)) as store:
         reference, stored = reference_of(request, store)
         try:
             figures = prove(examined.candidate, request, reference, emit)
         except VerificationError as error:
-            # The norms are read from the graph: a wrong epsilon has no effect on the outputs of the probes.
+            # The check of the norms reads the graph, because a wrong epsilon hardly changes the outputs of the probes.
             named = [m for m in mistakes_of(request.subject) if m.name == EPSILON and "property norms" in error.message]
             mistakes = tuple(Known(m.name, m.says, m.remedy) for m in named)
             return replace(blank, outcome=Outcome.wrong, reason=error.message, mistakes=mistakes)

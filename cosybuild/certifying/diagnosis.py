@@ -1,4 +1,4 @@
-"""The search for what a refuted file computes instead: the network with other weights, or with a known mistake."""
+"""Find what a wrong file computes: the network with other weights, or the network with a known mistake."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from cosybuild.models.subject import Subject
 from cosybuild.onnxgraph.files import load_model
 
 _ALIKE_DB = 6.0
-"""Mistakes whose agreement differs by at most this are both named: the probes cannot tell them apart."""
+"""If the signal-to-noise ratios of two mistakes differ by at most this, both are named: the probes cannot decide."""
 
 
 @dataclass(frozen=True)
 class Examination:
-    """A variant of the network, and the outputs of a file for the probes of this variant.
+    """An attention variant of the network, and the outputs of a file for the probes of this variant.
 
     Attributes:
-        subject: the variant.
-        module: the exportable module with the directory's weights.
+        subject: the network in this variant.
+        module: the exportable PyTorch module with the weights of the model directory.
         probes: the cases, with the outputs of `module`.
-        actual: the file's outputs for the same cases.
-        candidate: the file, as a graph with the network's names.
+        actual: the file's outputs, one mapping for each case.
+        candidate: the file, with its inputs and outputs renamed to those of the network.
     """
 
     subject: Subject
@@ -48,11 +48,13 @@ class Examination:
 
 
 def known_mistakes(found: Examination, module: nn.Module) -> tuple[Known, ...]:
-    """Return the known mistakes with which a module computes the file's outputs, the best match first.
+    """Return the known mistakes that explain the file's outputs, the best match first.
+
+    Each mistake is made in a copy of the module. It explains the file if the copy computes the file's outputs.
 
     Args:
         found: the file and the variant of the network.
-        module: the module in which the mistakes are planted: with the directory's weights, or the file's.
+        module: the right module, with the weights of the model directory or of the file.
     """
     spec, cases, limits = found.subject.spec, found.probes.cases, found.candidate.strict
     right = outputs_of(session_of(module, spec), cases, spec)
@@ -64,7 +66,7 @@ def known_mistakes(found: Examination, module: nn.Module) -> tuple[Known, ...]:
         except InferenceFailed:
             continue
         if agreement(outputs, right, found.probes, limits).fault is None:
-            continue  # the probes do not show it
+            continue  # the mistake does not change the outputs for the probes enough to be seen
         compared = agreement(found.actual, outputs, found.probes, limits)
         if compared.fault is None:
             matched.append(Known(mistake.name, mistake.says, mistake.remedy, compared.snr_db))
@@ -73,10 +75,13 @@ def known_mistakes(found: Examination, module: nn.Module) -> tuple[Known, ...]:
 
 
 def other_weights(found: Examination) -> Iterator[tuple[nn.Module, FoundWeights, list[str]]]:
-    """Yield modules with the weights of the file, and the names of the tensors that differ from the directory's.
+    """Yield modules with the weights of the file, if they differ from those of the model directory.
 
-    The weights are found for the module as it is, and as it is fused for an export. Nothing is yielded where the file
-    lacks a tensor of the module.
+    The file's tensors are assigned to the module, and to the module with the layers fused as in an export. If the file
+    lacks a tensor for one of the two, that one is skipped.
+
+    Yields:
+        The module with the file's weights, these weights, and the names of the tensors that differ.
     """
     model = load_model(found.candidate.path)
     for fused in (False, True):

@@ -1,4 +1,4 @@
-"""The search for the network in a file, among the networks of a model directory, by inputs and outputs."""
+"""Find the network of a model directory that has the same inputs and outputs as an ONNX file."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from cosybuild.run.prepare import request_from_settings
 
 @dataclass(frozen=True)
 class Match:
-    """A network of the directory whose interface a file has.
+    """A network of the model directory that fits the inputs and outputs of a file.
 
     Attributes:
-        settings: the settings of a build of that network with the file's fixed and dynamic axes.
+        settings: settings that build this network with the same fixed and dynamic axes as the file.
         ports: the meaning of the file's inputs and outputs.
-        variants: values of `model.streaming` that this network has.
+        variants: the values of `model.streaming` for which the network computes different functions.
     """
 
     settings: Settings
@@ -38,20 +38,20 @@ class Match:
 
     @property
     def component(self) -> ComponentName:
-        """The network."""
+        """The name of the network."""
         return self.settings.component.name
 
 
 class Unmatched(Exception):
-    """The file has the interface of no network; the message lists its own and those that were expected."""
+    """No network, or more than one, fits the inputs and outputs of the file. The message lists them."""
 
 
 class NotCompared(Exception):
-    """The file is a network that a model directory publishes as ONNX only; there is nothing to compare it with."""
+    """The file is a network that is published only as ONNX, so there is no PyTorch module to compare it with."""
 
 
 def locate_model(settings: Settings) -> Settings:
-    """Return the settings with the local path of the model directory.
+    """Return a copy of the settings in which `model_dir` is a local path; a hub id is downloaded.
 
     Raises:
         ConfigurationError: `model_dir` is not set, or the model is not CosyVoice.
@@ -68,15 +68,17 @@ def locate_model(settings: Settings) -> Settings:
 
 
 def match(name: str, header: GraphHeader, settings: Settings) -> Match:
-    """Return the network whose inputs and outputs the file has.
+    """Return the network that fits the inputs and outputs of an ONNX file.
+
+    A network that fits by the names of inputs and outputs is preferred to one that fits only by their order.
 
     Args:
-        name: the file's name, which decides if the file is a published graph file.
+        name: the file's name, by which files that are published as ONNX are recognised.
         header: the file's inputs and outputs.
-        settings: result of `locate_model`.
+        settings: the result of `locate_model`.
 
     Raises:
-        Unmatched: there is none, or several by position alone.
+        Unmatched: no network fits, or several networks fit only by the order of inputs and outputs.
         NotCompared: the file is a speaker model or a speech tokenizer.
     """
     for file in GRAPH_FILES.values():
@@ -107,9 +109,11 @@ def match(name: str, header: GraphHeader, settings: Settings) -> Match:
 
 
 def _candidates(settings: Settings) -> Iterator[tuple[str, Settings, ModelSpec | str]]:
-    """Yield each network, the vocoder once for each `Cut`: its name, its settings, and its interface.
+    """Yield each network of the model directory, the vocoder once for each `Cut`.
 
-    If the model directory lacks the network, the reason takes the place of the interface.
+    Yields:
+        The name of the network for messages, settings that build it, and its inputs and outputs. If the model directory
+        lacks the network, the third value is the reason as a text.
     """
     for name, part in COMPONENTS.items():
         for cut in Cut if name is ComponentName.vocoder else (Cut.none,):
@@ -126,7 +130,7 @@ def _candidates(settings: Settings) -> Iterator[tuple[str, Settings, ModelSpec |
 
 
 def _variants(settings: Settings) -> tuple[bool, ...]:
-    """Return the attention variants that compute different functions."""
+    """Return the values of `model.streaming` for which the network exists and computes different functions."""
     component = settings.component.name
     variants = []
     for streaming in (False, True):
@@ -135,7 +139,7 @@ def _variants(settings: Settings) -> tuple[bool, ...]:
             subject = resolve_subject(model, settings.model_dir, False, component, settings.vocoder)
         except ConfigurationError:  # this version has no streaming variant
             continue
-        # A network without attention, such as version 3's front end, has one variant only.
+        # A front end without attention, as in version 3, computes the same function in both variants.
         if streaming and component is ComponentName.frontend and "chunk_size" not in subject.hyperparameters:
             continue
         variants.append(streaming)
@@ -143,7 +147,13 @@ def _variants(settings: Settings) -> tuple[bool, ...]:
 
 
 def _of_form(settings: Settings, spec: ModelSpec, ports: Ports) -> Settings:
-    """Return the settings of a build of that network whose graph has the file's fixed and dynamic axes."""
+    """Return settings that build the network with the same fixed and dynamic axes as the file.
+
+    Args:
+        settings: the settings of the network.
+        spec: its inputs and outputs.
+        ports: the file's inputs and outputs, with the sizes of fixed axes.
+    """
     static = {axis: size for axis, size in ports.sizes.items() if (axis, size) != (BATCH, 2)}
     dynamic = BATCH in spec.symbols and BATCH not in ports.sizes
     export = replace(settings.export, dynamic_batch=dynamic, static=static)
@@ -160,10 +170,10 @@ def _without_batch(shape: tuple[int | str, ...], dynamic: bool) -> tuple[int | s
 
 
 def requests_of(found: Match) -> dict[bool, Request]:
-    """Return attention variant -> request of a build of the network with the file's fixed and dynamic axes.
+    """Return the request of a build of the network for each attention variant, by `streaming`.
 
     Raises:
-        ConfigurationError: the network cannot have the axes that the file fixes.
+        ConfigurationError: the network cannot be built with the fixed axes of the file.
     """
     settings = found.settings
     return {
@@ -173,10 +183,10 @@ def requests_of(found: Match) -> dict[bool, Request]:
 
 
 def foreign_files(directory: Path) -> list[Path]:
-    """Return the ONNX files of a directory that are not those of a build, sorted by path.
+    """Return the ONNX files in and below a directory that cosybuild did not build, sorted by path.
 
-    A file is one of a build if it has the manifest of a build that describes its content. Files that `certify` signed
-    off are returned, and backups of deployments are not.
+    cosybuild built a file if a manifest of a build lies beside it and describes its content. A manifest that `certify`
+    wrote does not count. Files in the backups of deployments are left out.
     """
     files = (path for path in sorted(directory.rglob("*.onnx")) if STATE not in path.relative_to(directory).parts)
     return [path for path in files if path.is_file() and not _is_of_build(path)]

@@ -1,4 +1,4 @@
-"""Overflow in a graph of 16 bits: ONNX Runtime's CPU kernels hide it, an emulation of the stored types shows it."""
+"""Find overflow in a 16-bit graph. ONNX Runtime's CPU kernels hide it, so the graph's stored types are emulated."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _LARGEST = {Target.fp16: "65504", Target.bf16: "3.4e38"}
 
 
 def overflow(found: Examination) -> tuple[str, Known] | None:
-    """Return a sentence on the first probe whose output overflows, and the mistake; None if no output overflows.
+    """Return a sentence about the first probe for which an output overflows, and the mistake.
 
-    Where the types of the graph are not known well enough to emulate it, nothing is found.
+    The result is None if no output overflows, if the graph has no 16-bit types, or if its types are not known well
+    enough to emulate it.
     """
     target = found.candidate.limits.target
     if not found.candidate.narrow:

@@ -1,4 +1,4 @@
-"""A copy of a file whose inputs and outputs have the network's names, order, types and shapes."""
+"""Copy an ONNX file from elsewhere so that its inputs and outputs have the network's names, order, types and shapes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from cosybuild.onnxgraph.files import load_structure
 from cosybuild.onnxgraph.interface import interface_faults
 
 _PREFIX = "file/"
-"""The prefix of the file's names in the copy, so that none of them equals a name of the network."""
+"""The prefix that all names of the file get in the copy, so that none of them equals a name of the network."""
 
 
 def rename_interface(path: Path, ports: Ports, spec: ModelSpec, directory: Path) -> Path:
-    """Return the file itself if its interface is the network's, else a copy with a cast or an identity at each end.
+    """Return the path of a graph that computes the file's function and has the network's inputs and outputs.
+
+    If the file has them already, this is the file itself. Otherwise it is a copy in which a Cast or an Identity
+    connects each input and output of the network with one of the file.
 
     Args:
-        path: the file, whose external data may be read.
-        ports: the meaning of its inputs and outputs.
-        spec: the network's interface, with the file's fixed axes.
+        path: the ONNX file.
+        ports: the meaning of the file's inputs and outputs.
+        spec: the inputs and outputs of the network, with the fixed axes of the file.
         directory: an empty directory for the copy and its external data.
 
     Raises:
@@ -36,7 +39,7 @@ def rename_interface(path: Path, ports: Ports, spec: ModelSpec, directory: Path)
         return path
     for name in check_external_data(path):
         _place((path.parent / name).resolve(), directory / name)
-    # In these versions, initializers need not be listed as inputs.
+    # From IR version 4 on, initializers need not also be listed as inputs.
     model.ir_version = max(model.ir_version, 4)
     compose.add_prefix(model, _PREFIX, inplace=True)
     _rewire(model.graph, ports, spec)
@@ -72,7 +75,7 @@ def _between(source: str, target: str, before: str, after: str) -> NodeProto:
 
 
 def _place(source: Path, target: Path) -> None:
-    """Link a file under another name where the file system can, else copy it."""
+    """Make a hard link to a file, or copy the file if the file system does not allow that."""
     try:
         os.link(source, target)
     except OSError:

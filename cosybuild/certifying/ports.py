@@ -1,4 +1,4 @@
-"""The assignment of a file's inputs and outputs to those of a network: by name, else by position and shape."""
+"""Assign the inputs and outputs of an ONNX file to those of a network: by name, else by position and shape."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.onnxgraph.header import GraphHeader, GraphPort
 
 _KINDS = (frozenset({"float32", "float16"}), frozenset({"int32", "int64"}))
-"""Types that may stand for each other: values are cast where file and network differ."""
+"""Sets of types that fit each other: if the file and the network have different types of one set, values are cast."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,10 @@ class Ports:
 
     Attributes:
         inputs, outputs: name in the network -> input or output of the file, in the network's order.
-        absent: names in the network that the file does not have, because an exporter may leave out what is not used.
-        by_name: True if all names are those of the network, False if the position decided.
-        sizes: dynamic axis of the network -> its size, for the axes that the file fixes.
+        by_name: True if they were assigned by name, False if they were assigned by position.
+        sizes: the size of each axis that is dynamic in the network and fixed in the file, by the axis's name.
+        absent: the names of the network's inputs that the file does not have. An exporter may leave out an input that
+            the graph does not use.
     """
 
     inputs: Mapping[str, GraphPort]
@@ -36,11 +37,14 @@ class Ports:
 
 
 def assign(header: GraphHeader, spec: ModelSpec) -> Ports | str:
-    """Return the assignment, or the first reason why the file does not have this interface, as a phrase.
+    """Assign the inputs and outputs of a file to those of a network.
 
     Args:
         header: the file's inputs and outputs.
-        spec: the network's inputs and outputs; every axis that can be dynamic is dynamic.
+        spec: the network's inputs and outputs, with every axis dynamic that can be dynamic.
+
+    Returns:
+        The assignment; or, if they do not fit, the first reason as a phrase.
     """
     sizes: dict[str, int] = {}
     found: list[dict[str, GraphPort]] = []
@@ -71,7 +75,7 @@ def _fault(port: GraphPort, tensor: TensorSpec, sizes: dict[str, int], side: str
     where = f"{side} {port.name} ({tensor.name})"
     if port.dtype != tensor.dtype and not any({port.dtype, tensor.dtype} <= kind for kind in _KINDS):
         return f"{where} is {port.dtype}, and {tensor.dtype} is expected"
-    if side == "output" and not port.shape:  # a file need not state it
+    if side == "output" and not port.shape:  # a file need not state the shape of an output
         return None
     if len(port.shape) != len(tensor.shape):
         return f"{where} has {len(port.shape)} axes, and {len(tensor.shape)} are expected"
@@ -88,6 +92,6 @@ def _fault(port: GraphPort, tensor: TensorSpec, sizes: dict[str, int], side: str
 
 
 def describe_ports(tensors: Sequence[GraphPort] | Sequence[TensorSpec]) -> str:
-    """Return names, shapes and types for messages, e.g. `x (2, 80, seq_len) float32`."""
+    """Return the names, shapes and types of inputs or outputs as a text, e.g. `x (2, 80, seq_len) float32`."""
     shown = (f"{t.name} ({', '.join(str(size) if size != '' else '?' for size in t.shape)}) {t.dtype}" for t in tensors)
     return ", ".join(shown) or "none"

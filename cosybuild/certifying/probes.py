@@ -1,4 +1,4 @@
-"""Probes: short cases on which a file is compared with many versions of a network (variants, weights, mistakes)."""
+"""Probes: short cases on which an ONNX file is compared with a network, also with other weights and with mistakes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 Outputs = Mapping[str, Array]
 
 ROUNDING_DB = 30.0
-"""A right file may lose this much against PyTorch's own float32 error, in dB: a factor of 32. Other kernels add in
-another order, which costs a few dB. Kinds of outputs with a wide gate, such as waveforms, need this bound: a mistake in
-a vocoder can be smaller than the gate of a long utterance."""
+"""The signal-to-noise ratio of a right file may be this much worse than that of PyTorch in float32, in dB.
+
+30 dB are a factor of 32. Other kernels add in another order, which costs only a few dB. The bound is needed for outputs
+with a wide gate, such as waveforms: a mistake in a vocoder can be smaller than the gate of a long utterance.
+"""
 
 _FRAMES = 37
 _SHORT = 12
@@ -38,10 +40,11 @@ class Probes:
     """The short cases on which a file is compared first, with the right outputs.
 
     Attributes:
-        spec: the interface.
+        spec: the inputs and outputs of the network.
         cases: the cases.
-        right: for each case, the network's outputs in float32.
-        floors: output -> least signal-to-noise ratio in dB, from PyTorch's own float32 error in these cases.
+        right: for each case, the network's outputs in float32, by name.
+        floors: for each output, the smallest permitted signal-to-noise ratio in dB: PyTorch's own in float32 against
+            float64, minus `ROUNDING_DB`.
     """
 
     spec: ModelSpec
@@ -52,11 +55,11 @@ class Probes:
 
 @dataclass(frozen=True)
 class Agreement:
-    """The comparison of two computations on all probes.
+    """The result of comparing two computations on all probes.
 
     Attributes:
-        fault: one sentence on the first output that differs; None if all agree.
-        snr_db: smallest signal-to-noise ratio of all cases and outputs, in dB.
+        fault: a sentence about the first output that differs too much; None if all outputs agree.
+        snr_db: the smallest signal-to-noise ratio of all cases and outputs, in dB.
     """
 
     fault: str | None
@@ -64,7 +67,10 @@ class Agreement:
 
 
 def probe_cases(subject: Subject) -> tuple[Case, ...]:
-    """Return the cases: rows of several lengths, a padded guidance pair, quiet inputs (they reveal a wrong epsilon)."""
+    """Return the three cases: rows of different lengths, a padded guidance pair, and quiet inputs.
+
+    With quiet inputs, a wrong epsilon of a norm changes the outputs.
+    """
     spec = subject.spec
     sizes = {symbol: _size(symbol, subject) for symbol in spec.symbols}
     draws = [
@@ -76,7 +82,10 @@ def probe_cases(subject: Subject) -> tuple[Case, ...]:
 
 
 def _size(symbol: str, subject: Subject) -> int:
-    """Return a size of more than two chunks; axes that a file could mix up get different sizes."""
+    """Return the size of an axis in the probes.
+
+    The main axis has more than two chunks. Axes that a wrong file could exchange have different sizes.
+    """
     chunk = int(subject.hyperparameters.get("static_chunk_size", subject.hyperparameters.get("chunk_size", 0)))
     if symbol == BATCH:
         return 2
@@ -91,7 +100,10 @@ def _size(symbol: str, subject: Subject) -> int:
 
 
 def probes_of(module: nn.Module, subject: Subject) -> Probes:
-    """Compute the probes with a module, which is converted to float64 and back; float32 values are exact in float64."""
+    """Compute the right outputs and the floors of the probes with a PyTorch module.
+
+    The module is converted to float64 and back in place, which does not change its float32 values.
+    """
     cases = probe_cases(subject)
     session = session_of(module, subject.spec)
     right = outputs_of(session, cases, subject.spec)
@@ -108,26 +120,32 @@ def probes_of(module: nn.Module, subject: Subject) -> Probes:
 
 
 def session_of(module: nn.Module, spec: ModelSpec) -> Session:
-    """Return a session on a module with the names of the interface."""
+    """Return a session that runs a PyTorch module with the input and output names of `spec`."""
     from cosybuild.backends import torch_backend
 
     return torch_backend.load(module, [t.name for t in spec.inputs], [t.name for t in spec.outputs])
 
 
 def outputs_of(session: Session, cases: Sequence[Case], spec: ModelSpec) -> tuple[Outputs, ...]:
-    """Return the outputs of each case.
+    """Run a session on each case, and return the outputs by name for each case.
 
     Raises:
-        InferenceFailed: a case cannot be computed.
+        InferenceFailed: the session fails on a case.
     """
     return tuple(session.infer(case.inputs(spec)) for case in cases)
 
 
 def agreement(actual: Sequence[Outputs], expected: Sequence[Outputs], probes: Probes, limits: Limits) -> Agreement:
-    """Compare the outputs of all probes under the limits, and in float32 also under the probes' floors."""
+    """Compare the outputs of all probes with the expected ones.
+
+    Args:
+        actual, expected: for each case, the outputs by name.
+        probes: the cases. For a float32 graph, their `floors` also apply to outputs of a special kind.
+        limits: the gates.
+    """
     worst, fault = math.inf, None
     for case, mine, wanted in zip(probes.cases, actual, expected, strict=True):
-        # 16 bits represent a small variance less accurately; no gate was measured for them with such inputs.
+        # In 16 bits, a small variance is less accurate, and no gate was measured for quiet inputs.
         if case.draw.quiet and limits.target is not Target.fp32:
             continue
         compared = compare_outputs(mine, wanted, limits)

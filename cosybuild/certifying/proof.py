@@ -1,4 +1,4 @@
-"""The proof that a graph computes the network: the cases, contract and solver runs of a build's verification."""
+"""Prove that a graph computes the network, by the cases, contract and solver runs of a build's verification."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ if TYPE_CHECKING:
 
 _NAMES = {Target.fp32: "float32", Target.fp16: "float16", Target.bf16: "bfloat16"}
 _LONGEST_NARROW = 256
-"""Largest number of frames of a solver run with a graph in 16 bits, which a CPU computes slowly."""
+"""The largest number of frames of a solver run with a 16-bit graph. A CPU computes such graphs slowly."""
 
 _ADVICE = Advice("Next: do not use the file; its outputs are wrong.", "Next: do not use the file; it overflows.")
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A graph with the network's names, and the limits of its number type.
+    """A graph to compare with the network, whose inputs and outputs have the network's names.
 
     Attributes:
-        path: the file, or its copy with the network's names.
+        path: the file, or its copy with the network's names (`own_names.rename_interface`).
         structure: the graph without external data.
-        limits: the limits of its outputs in the cases, from the settings of the user.
-        strict: the limits of the probes: those of a strict verification.
+        limits: the gates for the cases, from the settings of the user and the graph's number type.
+        strict: the gates for the probes: those of the default verification settings.
     """
 
     path: Path
@@ -64,7 +64,12 @@ class Candidate:
 
 
 def candidate(path: Path, request: Request) -> Candidate:
-    """Return the graph at `path`, which has the network's input and output names, with the limits that it must meet."""
+    """Read a graph, and return it with the gates that its outputs must meet.
+
+    Args:
+        path: a graph whose inputs and outputs have the network's names.
+        request: the request of a build of the network.
+    """
     structure = load_structure(path)
     spec = request.subject.spec
     limits, strict = (graph_limits(structure, verify, spec) for verify in (verify_settings(request), VerifySettings()))
@@ -72,10 +77,12 @@ def candidate(path: Path, request: Request) -> Candidate:
 
 
 def reference_of(request: Request, store: Store) -> tuple[Reference, bool]:
-    """Return the reference of a build with these settings, and True if the store had it already.
+    """Return PyTorch's outputs for the cases of a build, and True if the store already had them.
+
+    Otherwise the step `reference` computes them, and the store keeps them.
 
     Raises:
-        CosybuildError: the step that computes it failed.
+        CosybuildError: the step failed.
     """
     stages, sources = (ReferenceStage(),), sources_of(request, store)
     plan = make_plan(stages, request, sources, request.environment, store)
@@ -87,10 +94,16 @@ def reference_of(request: Request, store: Store) -> tuple[Reference, bool]:
 
 
 def prove(one: Candidate, request: Request, reference: Reference, emit: Emit) -> dict[str, Any]:
-    """Return the figures of a graph that passes every check of a build's verification.
+    """Verify a graph like the graph of a build, and return the measured figures as JSON data.
+
+    Args:
+        one: the graph and its gates.
+        request: the request of a build of the network.
+        reference: PyTorch's outputs, from `reference_of`.
+        emit: receives progress and warnings.
 
     Raises:
-        VerificationError: a property of the contract, a case, a conversion or a solver run fails.
+        VerificationError: a property of the contract, a case, the error over all cases or a solver run misses its gate.
     """
     verify, subject, target = verify_settings(request), request.subject, one.limits.target
     session = onnxruntime_backend.load(one.path, provider=verify.provider, threads=verify.threads)
@@ -120,7 +133,10 @@ def prove(one: Candidate, request: Request, reference: Reference, emit: Emit) ->
 
 
 def _declared(spec: ModelSpec, one: Candidate) -> ModelSpec:
-    """Return the interface; it has no number of norms if the file's exporter did not write each norm as one node."""
+    """Return `spec`, without `norms` if the graph does not have each layer norm as one node.
+
+    The epsilons of such a graph cannot be counted.
+    """
     found = layer_norms(one.structure)
     return spec if sum(found.values()) == sum(spec.norms.values()) else replace(spec, norms={})
 
@@ -128,10 +144,10 @@ def _declared(spec: ModelSpec, one: Candidate) -> ModelSpec:
 def _check_hop(
     outputs: Mapping[str, Mapping[str, Any]], reference: Reference, limits: Limits, request: Request
 ) -> None:
-    """Check that the difference to PyTorch, over all cases, meets the gate of an export.
+    """Check that the error of the file against PyTorch, over all cases, meets the gate of an export.
 
     Raises:
-        VerificationError: it misses the gate.
+        VerificationError: the error misses the gate.
     """
     own = {case.name: found for case, found in zip(reference.cases, reference.outputs, strict=True)}
     forms = [ModelForm("torch", own, {}), ModelForm("file", outputs, verify_settings(request).hops.export)]

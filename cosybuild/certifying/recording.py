@@ -1,4 +1,7 @@
-"""The certification of a recorded run of a whole pipeline: its mel and its waveform, and the mistakes of a pipeline."""
+"""Certify a recorded run of a whole pipeline: compare its mel and its waveform, and find the mistakes of a pipeline.
+
+A recording is an .npz file with the inputs and the results of one run, see `recording_file`.
+"""
 
 from __future__ import annotations
 
@@ -36,18 +39,18 @@ _NARROW_DB = LOWERED_SOLVER[Target.fp16]["snr_db"]
 
 
 class _Incomparable(Exception):
-    """The inputs of a recording are so unusual that even a right float32 computation does not give its result."""
+    """Even a right float32 computation differs too much from float64 for the inputs of this recording."""
 
 
 @dataclass(frozen=True)
 class _Result:
-    """The comparison of a mel or a waveform.
+    """The result of comparing the recorded mel or waveform with the right one.
 
     Attributes:
         name: `mel` or `waveform`.
-        snr_db: agreement with the right one, in dB.
-        floor: the agreement that rounding leaves at least, in dB.
-        mistakes: the known mistakes that it matches.
+        snr_db: the signal-to-noise ratio, in dB.
+        floor: the smallest signal-to-noise ratio that float32 rounding explains, in dB.
+        mistakes: the known mistakes that explain the recorded array.
     """
 
     name: str
@@ -57,12 +60,15 @@ class _Result:
 
     @property
     def is_right(self) -> bool:
-        """True if the result agrees as well as float32 does, or as 16 bits do and no known mistake matches it."""
+        """True if the array is as exact as float32 rounding, or as 16-bit rounding and no known mistake explains it."""
         return self.snr_db >= max(self.floor, _NARROW_DB) or (not self.mistakes and self.snr_db >= _NARROW_DB)
 
 
 def certify_recording(task: Task, _: Emit) -> Verdict:
-    """Return the verdict on a recording.
+    """Compare a recording with the networks of the model directory, and return the verdict.
+
+    Args:
+        task: the recording and the settings.
 
     Raises:
         CosybuildError: the model directory or a setting cannot be used.
@@ -119,7 +125,14 @@ def _subject(task: Task, component: ComponentName, streaming: bool) -> Subject:
 
 @dataclass(frozen=True)
 class _Voice:
-    """Front end and estimator of one attention variant, in float64."""
+    """The front end and the estimator of one attention variant, in float64.
+
+    Attributes:
+        streaming: the attention variant.
+        subject: the front end.
+        estimator_subject: the estimator.
+        frontend, estimator: their PyTorch modules.
+    """
 
     streaming: bool
     subject: Subject
@@ -128,7 +141,13 @@ class _Voice:
     estimator: nn.Module
 
     def judged(self, arrays: Mapping[str, Array]) -> _Result:
-        """Compare the mel with the right mel; the floor follows from the error of the modules in float32."""
+        """Compare the recorded mel with the mel computed in float64.
+
+        The floor is derived from the error of the mel computed in float32. The modules are converted for that and back.
+
+        Raises:
+            _Incomparable: see `_floor`.
+        """
         right = self.mel(arrays)
         for module in (self.frontend, self.estimator):
             module.float()
@@ -138,7 +157,11 @@ class _Voice:
         return _Result("mel", _agreement(arrays["mel"], right), _floor("mel", own, right))
 
     def with_mistakes(self, arrays: Mapping[str, Array], result: _Result) -> _Result:
-        """Return the result with the known mistakes that give nearly the recorded mel."""
+        """Return a copy of `result` with the first known mistakes that explain the recorded mel.
+
+        Mistakes explain it if the mel with them has the signal-to-noise ratio of rounding, or one that is at least 6 dB
+        better than that of the right mel. If there are none, the result is returned unchanged.
+        """
         least = min(result.floor, _NARROW_DB)
         for names, mel in self._mistaken(arrays):
             ratio = _agreement(arrays["mel"], mel)
@@ -166,7 +189,17 @@ class _Voice:
         noise: Array | None = None,
         whole: bool = False,
     ) -> Array:
-        """Return the mel of the target; with `whole`, that of the prompt too."""
+        """Compute the mel of the target, (1, mel, frames), from the inputs of a recording.
+
+        Args:
+            arrays: the arrays of the recording.
+            dtype: the type of the inputs, which must be that of the modules.
+            solver: the solver; None for that of the model directory.
+            frontend: the front end; None for the right one.
+            noise: the solver's initial state, (1, mel, T or more); None for `z` of the recording, or, without `z`, the
+                table of seed 0.
+            whole: True to return the frames of the prompt too, in front of those of the target.
+        """
         solver = solver or self.solver
         given = [_tensor(arrays[n], dtype) for n in ("token", "prompt_token", "prompt_feat", "embedding")]
         if any(tensor.name == "lookahead_token" for tensor in self.subject.spec.inputs):
@@ -183,12 +216,15 @@ class _Voice:
 
     @property
     def solver(self) -> Solver:
-        """The solver that the directory states."""
+        """The solver's parameters in the model directory."""
         assert self.estimator_subject.solver is not None
         return self.estimator_subject.solver
 
     def _mistaken(self, arrays: Mapping[str, Array]) -> Iterator[tuple[tuple[Known, ...], Array]]:
-        """Yield known mistakes, each with the mel that it gives; mistakes of the solver's loop are also combined."""
+        """Yield known mistakes of a pipeline and the mel that a pipeline with them computes.
+
+        Mistakes in the solver's schedule, guidance and noise are also combined; other mistakes are tried one by one.
+        """
         for names, solver, noise in self._loops(arrays):
             if names:
                 yield names, self.mel(arrays, solver=solver, noise=noise)
@@ -232,7 +268,11 @@ class _Voice:
 
 
 def _voice(task: Task, streaming: bool) -> _Voice | None:
-    """Return the networks of an attention variant; None if this version has no such variant."""
+    """Load the networks of an attention variant; return None if this version has no streaming variant.
+
+    Raises:
+        ConfigurationError: the user states the streaming variant, and this version has none.
+    """
     try:
         estimator = _subject(task, ComponentName.estimator, streaming)
         front_end = _subject(task, ComponentName.frontend, streaming)
@@ -245,13 +285,17 @@ def _voice(task: Task, streaming: bool) -> _Voice | None:
 
 
 def table(channels: int) -> Array:
-    """Return the solver's initial state that upstream draws with seed 0, (1, channels, 15000)."""
+    """Return the initial state of the solver that CosyVoice draws with seed 0, (1, channels, 15000)."""
     generator = torch.Generator().manual_seed(0)
     return cast("Array", torch.randn(1, channels, TABLE_FRAMES, generator=generator).numpy())
 
 
 def _waveform(task: Task, arrays: Mapping[str, Array]) -> _Result:
-    """Compare the waveform with that of the recorded mel."""
+    """Compare the recorded waveform with the one that the right vocoder computes from the recorded mel.
+
+    Raises:
+        _Incomparable: see `_floor`.
+    """
     subject = _subject(task, ComponentName.vocoder, False)
     module = load_module(subject, subject.weights)
     own = _spoken(module, arrays, torch.float32)
@@ -285,11 +329,16 @@ def _tensor(values: Array, dtype: torch.dtype) -> Tensor:
 
 
 def _floor(name: str, own: Array, right: Array) -> float:
-    """Return the agreement that rounding leaves at least, in dB, from the result in float32 and the right one.
+    """Return the smallest signal-to-noise ratio, in dB, that float32 rounding explains.
+
+    Args:
+        name: `mel` or `waveform`, for the error message.
+        own: the result computed in float32.
+        right: the result computed in float64.
 
     Raises:
-        _Incomparable: float32 does not compute the result, for example because the inputs are huge; with such a floor,
-            every result would be right.
+        _Incomparable: the float32 result is wrong, for example because the inputs are huge. With such a floor, every
+            recording would count as right.
     """
     own_db = snr_db(own, right) if np.isfinite(own).all() and np.isfinite(right).all() else float("-inf")
     if own_db < _NARROW_DB:

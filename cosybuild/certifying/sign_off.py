@@ -1,4 +1,4 @@
-"""The manifest of a file that was certified: it states the model, the proof, and that cosybuild did not build it."""
+"""Write the manifest of a certified file. It states the model, the proof, and that cosybuild did not build the file."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from cosybuild.run.prepare import open_store, sources_of
 from cosybuild.system.files import write_atomic
 
 CERTIFIED = "certified"
-"""The field of a manifest that states the proof; files that a build made do not have it."""
+"""The field of a manifest that states the proof. Manifests that a build wrote do not have this field."""
 
 
 def sign_off(task: Task, verdict: Verdict) -> Path:
-    """Write the manifest beside a file whose verdict is `right`, atomically; return the manifest's path.
+    """Write the manifest beside a file whose verdict is `right`, atomically, and return the manifest's path.
 
     Raises:
-        ConfigurationError: the file has the manifest of a build, or one that cannot be read, or it has changed since
-            it was compared.
+        ConfigurationError: the file already has the manifest of a build or one that cannot be read, or the file changed
+            after it was compared.
     """
     assert verdict.outcome is Outcome.right, verdict.outcome
     path = task.path
@@ -76,9 +76,12 @@ def _check_replaceable(path: Path) -> None:
 
 
 def remove_manifest(task: Task, verdict: Verdict) -> Verdict:
-    """Remove the manifest that an earlier `certify` wrote beside a refuted file; return the verdict with a note.
+    """Remove the manifest that an earlier `certify` wrote beside a file whose verdict is not `right`.
 
-    A manifest of a build stays.
+    A manifest that a build wrote is kept.
+
+    Returns:
+        The verdict, with a note if a manifest was removed.
     """
     path = manifest_path(task.path)
     try:

@@ -1,4 +1,4 @@
-"""One file to certify."""
+"""`Task`, the input of the certification of one file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from cosybuild.config.settings import Settings
 
 _STREAMING = ".streaming."
-"""The word in the name of an artifact that has the streaming mask."""
+"""The part of a file's name which says that the graph has the streaming mask."""
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,10 @@ class Task:
     """One file to certify.
 
     Attributes:
-        path: the file.
-        shown: its name for people.
-        settings: the settings of a build from the directory; see `match.locate_model`.
-        streaming: the attention variant that the user states; None if the file's name decides, or either is right.
+        path: the ONNX file or the recording.
+        shown: the file's name for messages.
+        settings: the settings of a build from the model directory, see `match.locate_model`.
+        streaming: the attention variant that the user expects; None if the user states none.
     """
 
     path: Path
@@ -29,5 +29,5 @@ class Task:
 
     @property
     def expected(self) -> bool | None:
-        """The attention variant that the file must have; None if either is right."""
+        """The attention variant that the file must have, stated by the user or by its name; None if any is right."""
         return True if self.streaming is None and _STREAMING in self.path.name else self.streaming

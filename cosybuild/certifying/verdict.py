@@ -1,4 +1,4 @@
-"""The result for one file, as data for the console, JUnit, SARIF and manifests."""
+"""The verdict of `certify` on one file, as data for the console, JUnit, SARIF and manifests."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from cosybuild.errors import ModelError, VerificationError
 
 
 class Outcome(str, Enum):
-    """The result of the comparison of a file with the network."""
+    """The result of comparing a file with the networks of a model directory."""
 
     right = "right"
-    """It computes the network with the weights of the directory."""
+    """The file computes the network with the weights of the model directory."""
     other_weights = "right for other weights"
-    """It computes the network, with other weights."""
+    """The file computes the network, but with other weights."""
     wrong = "wrong"
-    """It computes something else."""
+    """The file does not compute the network."""
     not_compared = "not compared"
-    """It is a network that is published as ONNX only."""
+    """The file is a network that is published only as ONNX, so there is nothing to compare it with."""
     unmatched = "unmatched"
-    """It has the interface of no network of the directory."""
+    """The inputs and outputs of the file fit no network of the model directory."""
     unreadable = "unreadable"
-    """It cannot be read, loaded or run, or must not be."""
+    """The file cannot be read or loaded, or must not be loaded."""
 
     @property
     def exit_code(self) -> int:
-        """The exit code of a command whose worst file this is."""
+        """The exit code of the command `certify` if this is the worst outcome of its files."""
         return {
             Outcome.right: 0,
             Outcome.not_compared: 0,
@@ -40,11 +40,12 @@ class Outcome(str, Enum):
 
 @dataclass(frozen=True)
 class Known:
-    """A known mistake that a file matches.
+    """A known mistake that explains the outputs of a file.
 
     Attributes:
         name, says, remedy: see `mistakes.mistake.Mistake`.
-        snr_db: agreement of the file with a network that has the mistake, in dB; None if there is no such figure.
+        snr_db: the signal-to-noise ratio of the file's outputs against those of a network with the mistake, in dB; None
+            if they were not compared.
     """
 
     name: str
@@ -58,19 +59,19 @@ class Verdict:
     """The verdict on one file.
 
     Attributes:
-        file: its path as the user gave it, or below the directory.
-        outcome: what the comparison shows.
-        sha256: the digest of the file; empty if it was not read.
-        component: the network, e.g. `estimator`; empty if it is not known.
-        family: the version of CosyVoice.
+        file: the path as the user gave it, or the path below the directory that the user gave.
+        outcome: the result of the comparison.
+        sha256: the digest of the file; empty if the file was not read.
+        component: the network, e.g. `estimator`, or `voice` for a recording; empty if it is not known.
+        family: the CosyVoice version; empty if it is not known.
         streaming: the attention variant; None if the network has only one variant or the variant is not known.
-        dtype: the type in which the file computes.
-        reason: why the verdict is not `right`; empty for `right`.
-        mistakes: known mistakes that the file matches, the best match first.
-        ports: side -> name in the network -> name in the file.
-        by_name: True if names decided the ports.
-        figures: figures of the proof.
-        notes: further sentences.
+        dtype: the precision in which the file computes, e.g. `fp16`; empty if it is not known.
+        reason: the reason for the outcome; empty for `right`.
+        mistakes: the known mistakes that explain the file's outputs, the best match first.
+        ports: `inputs` or `outputs` -> name in the network -> name in the file.
+        by_name: True if the file's inputs and outputs were found by name, False if by position.
+        figures: name -> measured figure.
+        notes: further sentences for the user.
     """
 
     file: str

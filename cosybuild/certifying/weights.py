@@ -1,4 +1,7 @@
-"""The weights of a file under the names of our network, so that a file with other weights can be recognised."""
+"""Find the weights of an ONNX file from elsewhere, by the names of the network's tensors.
+
+With them, a file that is right except for its weights can be recognised.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +21,19 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _WRAPPER = "estimator."
-"""The prefix of the names of tensors in an exportable estimator."""
+"""The prefix that the wrapper of an exportable estimator adds to the names of its tensors."""
 
 _PRODUCTS = ("MatMul", "Gemm")
 
 
 @dataclass(frozen=True)
 class FoundWeights:
-    """The weights that a file has for a module.
+    """The weights for a PyTorch module that were found in an ONNX file.
 
     Attributes:
         tensors: name in the module -> values in float32.
-        lacking: parameters of the module for which the file has no tensor that fits. Buffers follow from
-            hyper-parameters, and an exporter may fold them into other constants.
+        lacking: the names of the module's parameters for which the file has no tensor that fits. Missing buffers are
+            not listed: they are computed from hyper-parameters, and an exporter may fold them into other constants.
     """
 
     tensors: Mapping[str, Array]
@@ -38,13 +41,14 @@ class FoundWeights:
 
 
 def weights_of(model: ModelProto, module: nn.Module) -> FoundWeights:
-    """Return the file's weights for a module.
+    """Find the weights for a module in a graph.
 
-    A tensor is found by its name; else by the layer of the node that reads it, which its bias or the node's name tells;
-    the rest by shape, in the order of the nodes. A comparison of outputs must decide if the result is right.
+    A tensor is found in one of three ways, which are tried in this order. It has the name of the module's tensor. Or a
+    node reads it, and the name of the node or of the layer's bias says which layer this is. Or it has the right shape;
+    then the order of the nodes decides. The result can be wrong, so the caller must compare outputs.
 
     Args:
-        model: the file with its weights in memory.
+        model: the graph with its weights in memory.
         module: a network, or its wrapper for the export.
     """
     wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
@@ -75,7 +79,7 @@ def weights_of(model: ModelProto, module: nn.Module) -> FoundWeights:
         for name in owners.get(_own(scope, modules) or "", ()):
             if tensor not in used:
                 take(name, tensor)
-    # A weight on the right of a product comes first: one on its left may have been scaled.
+    # Weights on the right of a product are tried first, because an exporter may have scaled one on the left.
     rest = sorted(
         dict.fromkeys(tensor for _, tensor in _read_in(model, constants)), key=lambda name: name not in turned
     )
@@ -87,7 +91,7 @@ def weights_of(model: ModelProto, module: nn.Module) -> FoundWeights:
 
 
 def copy_with_weights(module: nn.Module, found: FoundWeights) -> nn.Module:
-    """Return a copy of the module with these weights; tensors that are not in `found` stay."""
+    """Return a copy of the module with the found weights. Its other tensors are those of the module."""
     import torch
 
     from cosybuild.certifying.copies import sharing_copy
@@ -105,7 +109,13 @@ def copy_with_weights(module: nn.Module, found: FoundWeights) -> nn.Module:
 
 
 def differing_names(found: FoundWeights, state: Mapping[str, Tensor], narrow: bool) -> list[str]:
-    """Return the names whose values differ from the directory's, beyond rounding to float16 if `narrow`."""
+    """Return the names of the tensors whose values differ by more than rounding.
+
+    Args:
+        found: the weights of the file.
+        state: the state dict with the weights of the model directory.
+        narrow: True if the file's weights may be rounded to 16 bits.
+    """
     names = []
     for name, values in found.tensors.items():
         own = state[name].numpy().astype(np.float32)
@@ -116,9 +126,9 @@ def differing_names(found: FoundWeights, state: Mapping[str, Tensor], narrow: bo
 
 
 def exchange_position_biases(found: FoundWeights) -> FoundWeights | None:
-    """Return the weights with the two position biases of each attention exchanged; None if there are none.
+    """Return the weights with `pos_bias_u` and `pos_bias_v` of each attention exchanged; None without such biases.
 
-    They have one shape and one layer, and exporters write them in either order.
+    The two have the same shape and layer, and exporters write them in any order, so `weights_of` may confuse them.
     """
     pairs = {"pos_bias_u": "pos_bias_v", "pos_bias_v": "pos_bias_u"}
     ends = {name: name.rpartition(".")[2] for name in found.tensors}
@@ -132,13 +142,26 @@ def exchange_position_biases(found: FoundWeights) -> FoundWeights | None:
 
 
 def _own(name: str, short: Mapping[str, str]) -> str | None:
-    """Convert a tensor's name in the file, which may begin with the name of a wrapper, to its name in the module."""
+    """Return the name in the module for a name in the file, which may begin with a wrapper's name; None if unknown.
+
+    Args:
+        name: the name in the file.
+        short: name without the prefix of the exportable estimator -> name in the module.
+    """
     parts = name.rpartition("/")[2].split(".")
     return next((short[tail] for i in range(len(parts)) if (tail := ".".join(parts[i:])) in short), None)
 
 
 def _fitting(tensor: TensorProto, shape: tuple[int, ...], *, transposed: bool) -> Array | None:
-    """Return the values in a shape, removing axes of size 1 if necessary; None if they do not fit."""
+    """Return the float32 values of a tensor in the given shape; None if they do not fit.
+
+    Axes of size 1 are added or removed if necessary.
+
+    Args:
+        tensor: the tensor.
+        shape: the shape of the result.
+        transposed: True if a tensor with two axes is the transpose of the result.
+    """
     try:
         array: Array = numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError):  # a tensor that no node reads may be damaged
@@ -154,7 +177,7 @@ def _fitting(tensor: TensorProto, shape: tuple[int, ...], *, transposed: bool) -
 
 
 def _transposed(model: ModelProto) -> set[str]:
-    """Return the constants that a matrix product reads as the transpose of a layer's weight."""
+    """Return the names of the constants that hold a layer's weight transposed, as matrix products read them."""
     found = set()
     for node in model.graph.node:
         if node.op_type in _PRODUCTS and len(node.input) > 1:
@@ -165,7 +188,7 @@ def _transposed(model: ModelProto) -> set[str]:
 
 
 def _owners(wanted: Mapping[str, tuple[int, ...]]) -> dict[str, list[str]]:
-    """Return module path, without the wrapper -> names of the module's own tensors, in order."""
+    """Return the names of the tensors of each submodule, by the path of the submodule without the wrapper."""
     owners: dict[str, list[str]] = defaultdict(list)
     for name in wanted:
         owners[name.removeprefix(_WRAPPER).rpartition(".")[0]].append(name)
@@ -173,9 +196,10 @@ def _owners(wanted: Mapping[str, tuple[int, ...]]) -> dict[str, list[str]]:
 
 
 def _read_in(model: ModelProto, constants: Mapping[str, TensorProto]) -> Iterator[tuple[str, str]]:
-    """Yield (module, constant) for each constant with several axes that a node reads, in the order of the nodes.
+    """Yield (path of the module, name of the constant) for each node and each constant that it reads, in node order.
 
-    An exporter writes equal constants once, and reads the others through Identity.
+    Constants with fewer than two axes are left out. An exporter may write equal constants once and read the copies
+    through Identity nodes, which are followed.
     """
     alias = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Identity"}
     for node in model.graph.node:
@@ -188,7 +212,10 @@ def _read_in(model: ModelProto, constants: Mapping[str, TensorProto]) -> Iterato
 
 
 def _layers(model: ModelProto) -> Iterator[tuple[str, str]]:
-    """Yield (layer, name of the constant that a matrix product of the layer reads), as far as the file names layers."""
+    """Yield (path of the layer, name of the constant) for each matrix product whose layer can be determined.
+
+    The name of the layer's bias or the name of the node says which layer it is.
+    """
     readers: dict[str, list[NodeProto]] = defaultdict(list)
     for node in model.graph.node:
         for name in node.input:

@@ -1,1 +1,1 @@
-"""The export of a PyTorch module to ONNX, by the exporters of torch."""
+"""The export of a PyTorch module to ONNX with torch's exporters."""

@@ -1,4 +1,4 @@
-"""Exports without the weights, which are attached afterwards. It imports torch only when it runs."""
+"""Export a graph without its weights, and attach the weights afterwards. torch is imported only when this runs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ if TYPE_CHECKING:
 
 @contextmanager
 def deferred_weights() -> Iterator[dict[str, Tensor]]:
-    """Let exports in this block write empty tensors in place of weights; yield the dict that receives the weights.
+    """Make torch's TorchScript exporter write empty tensors instead of weights in the `with` block.
 
-    The exporter would build the message, the serialised message and the file's content one after the other, three
-    copies of all weights besides the module, and refuses graphs above 2 GiB unless it may write a file for every
-    tensor. The argument that leaves the weights out of the message (`defer_weight_export`) does not raise this limit,
-    because the size is computed with the weights. So the C++ function under the exporter is given empty tensors of the
-    same types, and their shapes are set afterwards. torch is pinned to one minor release, and a test compares the
-    result with the plain exporter's.
+    Yield a dict that receives the weights of the export by name.
+
+    Without this, the exporter holds three more copies of all weights: the protobuf message, the serialised message and
+    the content of the file. It also refuses graphs above 2 GiB, unless it may write one file for each tensor. Its
+    argument `defer_weight_export` does not help, because the size is computed with the weights.
+
+    This context manager therefore replaces the C++ function that the exporter calls. The replacement passes empty
+    tensors of the same types; `attach_weights` sets their shapes and values later. The function is internal to torch,
+    so torch is pinned to one minor release, and a test compares the result with that of the unchanged exporter.
     """
     import torch
 
@@ -40,7 +43,12 @@ def deferred_weights() -> Iterator[dict[str, Tensor]]:
 
 
 def attach_weights(model: ModelProto, weights: dict[str, Tensor]) -> None:
-    """Set the shapes and values of the named tensors, in place; `weights` is empty afterwards."""
+    """Set the shapes and the values of a graph's initializers, in place.
+
+    Args:
+        model: a graph exported within `deferred_weights`.
+        weights: the weights by name, which are removed from the dict to free memory.
+    """
     import torch
 
     for tensor in model.graph.initializer:

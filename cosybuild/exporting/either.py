@@ -1,6 +1,7 @@
-"""The export of a user's module by the torchscript exporter, or by the dynamo exporter where the first one fails.
+"""Export a user's module with torch's TorchScript exporter, or with its dynamo exporter if the first one fails.
 
-The torchscript exporter is fast, but it lacks operators, and it writes sizes that Python code computes as constants.
+The TorchScript exporter is faster, but it does not support some operators, and a size that Python code computes becomes
+a constant in its graph.
 """
 
 from __future__ import annotations
@@ -28,15 +29,22 @@ OLDEST_OF_DYNAMO = 18
 """The oldest opset that the dynamo exporter writes."""
 
 _LARGEST = 1 << 30
-"""Bytes of weights above which a graph is not run at another size."""
+"""A graph with more bytes of weights than this is not run to check it."""
 
 _FAR = 0.01
-"""Largest difference, as a share of the largest magnitude, of a graph that computes the module."""
+"""The largest permitted difference between graph and module, divided by the largest absolute value of the output."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """A graph, the warnings of its exporter, the exporter, and one sentence if it is not the one that was asked for."""
+    """The result of an export.
+
+    Attributes:
+        model: the graph.
+        warnings: the exporter's warnings about the model.
+        exporter: the exporter that wrote the graph.
+        remarks: one sentence if this is not the exporter of the settings; else empty.
+    """
 
     model: ModelProto
     warnings: list[str]
@@ -52,17 +60,18 @@ def export_by_either(
     profiles: Sequence[Profile],
     scratch: Path,
 ) -> Export:
-    """Export a module with the torchscript exporter; use the dynamo exporter if it fails, or if its graph is wrong.
+    """Export a module with the TorchScript exporter, or with the dynamo exporter if that fails or its graph is wrong.
 
-    The graph is run at the smallest sizes of the first profile, which differ from those of the example.
+    To check the graph, the function runs it at the smallest sizes of the first profile and compares the outputs with
+    those of the module.
 
     Args:
         module, spec, settings, sizes: see `export_graph`.
-        profiles: the sizes that are served.
+        profiles: the profiles of the build.
         scratch: a directory for a temporary file.
 
     Raises:
-        ExportError: both exporters fail; the message is that of the first one.
+        ExportError: both exporters fail. The message is that of the TorchScript exporter.
     """
     refused: ExportError | None = None
     try:
@@ -79,7 +88,7 @@ def export_by_either(
     except ExportError:
         if refused is not None:
             raise refused from None
-        return Export(model, chatter.warnings, settings.exporter)  # the verification refuses it with its own words
+        return Export(model, chatter.warnings, settings.exporter)  # the stage `verify` reports that the graph is wrong
     remark = f"{fault.removesuffix('.')}; the dynamo exporter wrote the graph"
     return Export(model, chatter.warnings, Exporter.dynamo, (remark,))
 
@@ -87,7 +96,11 @@ def export_by_either(
 def _fault_of(
     model: ModelProto, module: nn.Module, spec: ModelSpec, profiles: Sequence[Profile], scratch: Path
 ) -> str | None:
-    """Return a sentence on a graph that does not compute the module at other sizes; None if it does."""
+    """Run a graph at the smallest sizes of the first profile, and return a sentence if it fails or computes wrongly.
+
+    The result is None if the graph is right, or if it cannot be checked: the model has no dynamic axes or no profile,
+    the weights are too large, or the module itself does not accept these sizes.
+    """
     import torch
 
     from cosybuild.backends import onnxruntime_backend, torch_backend
@@ -105,7 +118,7 @@ def _fault_of(
         with torch.no_grad():
             expected = torch_backend.load(module, *names).infer(inputs)
     except InferenceFailed:
-        return None  # the module does not take this size, which the verification reports
+        return None  # the module does not accept these sizes, which the stage `verify` reports
     with tempfile.TemporaryDirectory(dir=scratch) as place:
         path = save_model(model, Path(place) / "graph.onnx")[0]
         try:

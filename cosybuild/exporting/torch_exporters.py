@@ -1,4 +1,4 @@
-"""The two ONNX exporters of torch behind one function. torch is imported only inside the functions that use it."""
+"""One function for both ONNX exporters of torch. torch is imported only when a function is called."""
 
 from __future__ import annotations
 
@@ -26,26 +26,32 @@ if TYPE_CHECKING:
 # Loggers of the exporters, which are silenced.
 _LOGGERS = ("torch", "torch.onnx", "torch.export", "torch._dynamo", "torch.fx", "onnxscript", "onnx_ir")
 
-# The sizes of the traced example are primes: small, odd, and usually no factor of a model's own dimensions.
+# The sizes of the traced example are small odd primes, which are rarely factors of a model's fixed sizes.
 _EXAMPLE_SIZES = (23, 29, 31, 37, 41, 43, 47, 53, 59, 61)
 
 
 @dataclass
 class ExporterWarnings:
-    """The exporter's warnings about the model.
+    """The warnings of an exporter about the model.
 
     Attributes:
-        warnings: one line each; warnings of the exporters about themselves are left out.
+        warnings: one line for each warning. Warnings about the exporter itself, such as deprecations, are left out.
     """
 
     warnings: list[str] = field(default_factory=list)
 
 
 def example_sizes(spec: ModelSpec, stated: Mapping[str, int], profiles: Sequence[Profile]) -> dict[str, int]:
-    """Return a size for every symbol: the stated size, or a size that no other symbol and no fixed axis has.
+    """Return the size of every dynamic axis in the example that the exporter traces.
 
-    If two sizes were equal by chance, the exporter might treat them as always equal. Sizes that are not stated lie
-    inside a profile; there, distinct sizes of at least 2 are taken as far as the profile has them.
+    Sizes that the user does not state are chosen inside a profile. They are at least 2, and differ from each other and
+    from all fixed sizes if the profile allows that. If two sizes were equal by chance, the exporter might treat them as
+    always equal.
+
+    Args:
+        spec: the inputs and outputs.
+        stated: the sizes that the user states, by symbol (the setting `export.example_sizes`).
+        profiles: the profiles of the build; empty for none.
     """
     fixed = {size for tensor in (*spec.inputs, *spec.outputs) for size in tensor.shape if isinstance(size, int)}
     free = (size for size in _EXAMPLE_SIZES if size not in fixed | set(stated.values()))
@@ -66,16 +72,16 @@ def example_sizes(spec: ModelSpec, stated: Mapping[str, int], profiles: Sequence
 def export_graph(
     module: nn.Module, spec: ModelSpec, settings: ExportSettings, sizes: Mapping[str, int]
 ) -> tuple[ModelProto, ExporterWarnings]:
-    """Export a module; return the graph as the exporter wrote it, with weights in memory, and the warnings.
+    """Export a module, and return the exporter's unchanged graph with its weights in memory, and the warnings.
 
     Args:
-        module: a module in eval mode whose forward takes the specification's inputs by position.
-        spec: its interface.
-        settings: the settings of the export.
-        sizes: symbol -> size of the example that is traced.
+        module: a module in evaluation mode whose `forward` takes the inputs of `spec` by position.
+        spec: the inputs and outputs.
+        settings: the settings of the group `export`.
+        sizes: the size of each dynamic axis in the example that is traced, by symbol.
 
     Raises:
-        ExportError: the exporter failed; the message has the first line of the innermost cause.
+        ExportError: the exporter failed. The message contains the first line of the innermost cause.
     """
     import torch
 
@@ -94,7 +100,7 @@ def export_graph(
 
 
 def meaningful_line(error: BaseException) -> str:
-    """Return type and first line of the innermost cause, which the exporters wrap in pages of text."""
+    """Return the type and the first line of the innermost cause of an error. The exporters add pages of text to it."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -151,10 +157,13 @@ def _dynamo(
 
 
 def _dynamic_shapes(module: nn.Module, spec: ModelSpec) -> tuple[Any, ...]:
-    """Return the names of dynamic axes for torch.export, in the structure of the parameters of `forward`."""
+    """Return the dynamic axes for torch.export: one mapping of axis -> name for each parameter of `forward`.
+
+    If `forward` has the parameter `*args`, the mappings are nested in one more tuple, as torch.export requires.
+    """
     from torch.export import Dim
 
-    # A sum such as `past + 1` follows from other axes, which torch.export finds by itself.
+    # torch.export finds sizes that are sums of other sizes, such as `past + 1`, by itself.
     shapes = tuple(
         {axis: dim if dim.isidentifier() else Dim.AUTO for axis, dim in tensor.dynamic_axes.items()}
         for tensor in spec.inputs
@@ -164,6 +173,7 @@ def _dynamic_shapes(module: nn.Module, spec: ModelSpec) -> tuple[Any, ...]:
 
 
 def example_inputs(spec: ModelSpec, sizes: Mapping[str, int]) -> Iterator[torch.Tensor]:
+    """Yield a tensor with random test values for each input, with the given size for each dynamic axis."""
     from cosybuild.backends.torch_backend import tensor_from_array
 
     for array in draw_inputs(spec, Draw(sizes)).values():
@@ -172,7 +182,7 @@ def example_inputs(spec: ModelSpec, sizes: Mapping[str, int]) -> Iterator[torch.
 
 @contextmanager
 def _plain_operators() -> Iterator[None]:
-    """Make torch compute attention with separate operators, because ONNX lacks torch's fused encoder layer."""
+    """Turn off torch's fused encoder layer in the `with` block, because ONNX has no such operator."""
     import torch
 
     fused = torch.backends.mha.get_fastpath_enabled()
@@ -213,7 +223,7 @@ def _about_the_model(caught: Sequence[warnings.WarningMessage]) -> Iterator[str]
 
 
 def _refusals() -> tuple[type[Exception], ...]:
-    """Return the exceptions that the exporters, or a user's module that they run, raise on failure."""
+    """Return the types of exceptions that the exporters raise, or a user's module while an exporter runs it."""
     import torch._dynamo.exc
 
     return (RuntimeError, ValueError, TypeError, AttributeError, AssertionError, LookupError, ArithmeticError,

@@ -1,4 +1,4 @@
-"""A trial call of a user's module, which shows its outputs and how their sizes follow from the inputs'."""
+"""Call a user's module to find its outputs, and how the sizes of the outputs depend on the sizes of the inputs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from cosybuild.exporting.torch_exporters import example_inputs, example_sizes
 from cosybuild.models.spec import ModelSpec, TensorSpec
 
 _STEP = 8
-"""Difference between the sizes of two calls: a multiple of the usual strides."""
+"""The amount by which an axis is longer in the second call; a multiple of the usual strides (1, 2, 4, 8)."""
 
 
 def parameters_of(target: Mapping[str, Any]) -> list[str]:
-    """Return the parameters of `forward` that have no default.
+    """Return the names of the required parameters of a module's `forward`.
+
+    Args:
+        target: the setting `model.target`, which constructs the module.
 
     Raises:
-        ModelError: the target cannot be constructed.
+        ModelError: the module cannot be constructed.
     """
     from cosybuild.models.load import construct_module
 
@@ -27,10 +30,18 @@ def parameters_of(target: Mapping[str, Any]) -> list[str]:
 
 
 def tried_outputs(target: Mapping[str, Any], inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
-    """Return the outputs of a module. An axis whose size equals one sum of input sizes in all calls is that sum.
+    """Call a module and return the specifications of its outputs.
+
+    The module is called once, and once more for each dynamic axis of the inputs with this axis made longer. If the size
+    of an output's axis changes in proportion, the axis is declared as a sum of input sizes, such as `2*frames - 1`. If
+    it changes in another way, the axis gets a name of its own.
+
+    Args:
+        target: the setting `model.target`, which constructs the module.
+        inputs: the inputs of the module.
 
     Raises:
-        ModelError: the target cannot be constructed, or it does not take the inputs.
+        ModelError: the module cannot be constructed, or it does not accept the inputs.
     """
     import torch
 

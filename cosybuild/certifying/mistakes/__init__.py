@@ -1,1 +1,1 @@
-"""Known mistakes of files made by others: our networks with one mistake each, which are compared with a wrong file."""
+"""Known mistakes in files from elsewhere. Each is a change of the right network that a wrong file may also have."""

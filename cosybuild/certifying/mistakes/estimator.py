@@ -1,4 +1,7 @@
-"""Known mistakes in estimators that other people implemented or exported, from public exports and from a benchmark."""
+"""Known mistakes in estimators that other people implemented or exported.
+
+They were found in public exports and in a benchmark.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from cosybuild.models.subject import Subject
 
 
 class RotaryOnEveryHead(SelfAttention):
-    """Attention that rotates all heads of q and k."""
+    """Self-attention with a mistake: it rotates all heads of q and k, not only the first."""
 
     def _rotated(self, heads: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         query, key, value = super()._rotated(heads, (torch.ones_like(angles[0]), torch.zeros_like(angles[1])))
@@ -26,17 +29,17 @@ class RotaryOnEveryHead(SelfAttention):
 
 
 class WithoutRotary(SelfAttention):
-    """Attention without rotation."""
+    """Self-attention with a mistake: it has no rotary embedding."""
 
     def _rotated(self, heads: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         return super()._rotated(heads, (torch.ones_like(angles[0]), torch.zeros_like(angles[1])))
 
 
 class HalfSplit(RotaryFrequencies):
-    """Rotary angles for pairs of channels that are half a head apart."""
+    """Rotary angles with a mistake: the two channels of a pair are half a head apart, not neighbours."""
 
     def forward(self, length: int, offset: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the cosines and sines of the angles, with the first half of the channels paired with the second."""
+        """Return cosines and signed sines for pairs (k, k + dim_head / 2); arguments as in the base class."""
         position = torch.arange(length, device=self.inv_freq.device)
         if offset is not None:
             position = position + offset
@@ -45,10 +48,10 @@ class HalfSplit(RotaryFrequencies):
 
 
 class CosineFirst(TimeEmbedding):
-    """The sinusoid with its two halves exchanged."""
+    """A time embedding with a mistake: the cosines come before the sines."""
 
     def forward(self, t: Tensor) -> Tensor:
-        """Return the embedding of times (B,), computed from the cosines followed by the sines."""
+        """Return the embedding (B, hidden) of times (B,), computed from the cosines followed by the sines."""
         phase = self.phase(t)
         first, second = (self.get_submodule(name) for name in self._names)
         result: Tensor = second(nn.functional.silu(first(torch.cat((phase.cos(), phase.sin()), dim=-1))))
@@ -88,7 +91,11 @@ def estimator_mistakes(subject: Subject) -> Iterator[Mistake]:
 
 
 def other_variant(streaming: bool) -> Mistake:
-    """Return the mistake that a file has the other attention variant than the expected one, `streaming`."""
+    """Return the mistake that a file has the wrong attention variant.
+
+    Args:
+        streaming: the expected variant: True for the streaming mask, False for full attention.
+    """
     wrong, right = ("full attention", "the streaming mask") if streaming else ("the streaming mask", "full attention")
     name = "full attention" if streaming else "streaming mask"
     return Mistake(

@@ -30,10 +30,10 @@ from cosybuild.models.subject import Subject
 
 
 class _Shifted(RelativePositions):
-    """The sinusoids of relative positions, computed with the same constant error in every distance.
+    """Relative positions with a mistake: every distance has the same constant error.
 
     Attributes:
-        by: the error that is added to every distance.
+        by: the error, which is added to every distance.
     """
 
     by = 0
@@ -47,19 +47,19 @@ class _Shifted(RelativePositions):
 
 
 class OneNearer(_Shifted):
-    """The sinusoids of relative positions, with every distance too small by one."""
+    """Relative positions with a mistake: every distance is too small by one."""
 
     by = -1
 
 
 class OneFarther(_Shifted):
-    """The sinusoids of relative positions, with every distance too large by one."""
+    """Relative positions with a mistake: every distance is too large by one."""
 
     by = 1
 
 
 class CosineFirst(RelativePositions):
-    """The sinusoids with sine and cosine exchanged."""
+    """Relative positions with a mistake: sine and cosine of each pair are exchanged."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the sinusoids with each pair (sine, cosine) exchanged; shapes as in the base class."""
@@ -94,7 +94,7 @@ def front_end_mistakes(subject: Subject) -> Iterator[Mistake]:
 
 
 class SteepLookAhead(LookAhead):
-    """The look-ahead layer with another slope of the leaky ReLU."""
+    """A look-ahead layer with a mistake: the leaky ReLU has the slope 0.1 instead of 0.01."""
 
     def forward(self, x: Tensor, count: int) -> Tensor:
         """Return the layer's output with 0.1 as the slope of the leaky ReLU; shapes as in the base class."""
@@ -105,7 +105,7 @@ class SteepLookAhead(LookAhead):
 
 
 def chunk_of(tokens: int | None) -> Plant:
-    """Return a `Plant` that gives the encoder chunks of `tokens` tokens; None gives full attention."""
+    """Return a `Plant` that sets the chunk length of the encoder's attention to `tokens`; None gives full attention."""
 
     def change(part: UpsamplingEncoder) -> None:
         part.chunk = tokens

@@ -1,4 +1,4 @@
-"""The type of a known mistake, and the ways to plant one in a module."""
+"""The type of a known mistake, and functions that make a module with a mistake from the right module."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from cosybuild.certifying.copies import sharing_copy
 
 Tensors = dict[str, Tensor]
 Plant = Callable[[nn.Module, Sequence[str], Sequence[str]], nn.Module]
-"""(right module, names of its inputs, names of its outputs) -> module with the mistake; the right one is unchanged."""
+"""A function (right module, names of its inputs, names of its outputs) -> copy of the module with a mistake.
+
+The right module is not changed.
+"""
 
 EPSILON = "epsilon"
-"""The name of a wrong epsilon of layer norms, which a graph can also show by its nodes alone."""
+"""The name of the mistake that layer norms have a wrong epsilon. The nodes of a graph also show this mistake."""
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """One mistake that a file made by others can have.
+    """One mistake that a file from elsewhere can have.
 
     Attributes:
-        name: a short name, for reports and rules.
-        says: the mistake in one phrase that follows "It looks like this mistake:".
-        remedy: what is right, in one sentence.
-        plant: makes the module with the mistake.
+        name: a short name for reports.
+        says: a phrase that describes the mistake and follows "It looks like this mistake:".
+        remedy: a sentence that says what is right, or what to do.
+        plant: the function that makes a module with the mistake.
     """
 
     name: str
@@ -36,7 +39,14 @@ class Mistake:
 
 
 class Wrapped(nn.Module):
-    """A module between two functions, one for the inputs and one for the outputs, which change values by name."""
+    """A module whose inputs and outputs are changed by two functions.
+
+    Args:
+        module: the wrapped module.
+        names: the names of its inputs, and the names of its outputs.
+        before: (inputs by name) -> the inputs to replace, by name.
+        after: (module, inputs by name, outputs by name) -> the outputs to replace, by name.
+    """
 
     def __init__(
         self,
@@ -51,7 +61,7 @@ class Wrapped(nn.Module):
         self.before, self.after = before, after
 
     def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
-        """Call the module; values by position."""
+        """Call the module with the changed inputs, and return its changed outputs; both are passed by position."""
         given = dict(zip(self.names[0], values, strict=True))
         answer = self.module(*{**given, **self.before(given)}.values())
         answers = answer if isinstance(answer, tuple) else (answer,)
@@ -60,19 +70,30 @@ class Wrapped(nn.Module):
 
 
 def inputs(change: Callable[[Tensors], Mapping[str, Tensor]]) -> Plant:
-    """Return a `Plant` for a mistake in the inputs; `change` returns the wrong inputs by name."""
+    """Return a `Plant` for a mistake in the inputs.
+
+    Args:
+        change: (inputs by name) -> the wrong inputs by name; inputs that it leaves out stay right.
+    """
     return lambda module, given, made: Wrapped(module, (given, made), change, lambda *_: {})
 
 
 def outputs(change: Callable[[nn.Module, Tensors, Tensors], Mapping[str, Tensor]]) -> Plant:
-    """Return a `Plant` for a mistake in the outputs; `change` returns the wrong outputs by name."""
+    """Return a `Plant` for a mistake in the outputs.
+
+    Args:
+        change: (module, inputs by name, outputs by name) -> the wrong outputs by name; outputs that it leaves out stay
+            right.
+    """
     return lambda module, given, made: Wrapped(module, (given, made), lambda _: {}, change)
 
 
 def parts(kind: type[nn.Module], change: Callable[[Any], None]) -> Plant:
     """Return a `Plant` for a mistake in all submodules of one class.
 
-    `change` may replace attributes of the submodule, but not change tensors in place.
+    Args:
+        kind: the class.
+        change: called with each submodule. It may replace attributes, but must not change tensors in place.
     """
 
     def plant(module: nn.Module, _: Sequence[str], __: Sequence[str]) -> nn.Module:
@@ -86,7 +107,7 @@ def parts(kind: type[nn.Module], change: Callable[[Any], None]) -> Plant:
 
 
 def swap_class(kind: type[nn.Module], other: type[nn.Module]) -> Plant:
-    """Return a `Plant` for a mistake in a method: all submodules of one class become instances of `other`."""
+    """Return a `Plant` for a mistake in a method: all submodules of the class `kind` become instances of `other`."""
 
     def change(part: Any) -> None:
         part.__class__ = other

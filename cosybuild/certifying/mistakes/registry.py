@@ -1,4 +1,4 @@
-"""The known mistakes of each network."""
+"""The known mistakes by network."""
 
 from __future__ import annotations
 

@@ -21,33 +21,33 @@ from cosybuild.models.subject import Subject
 
 
 class Untrimmed(Synthesis):
-    """The synthesis with the half windows at both ends."""
+    """A synthesis with a mistake: the half windows at both ends are not cut off."""
 
     def forward(self, spectra: Tensor) -> Tensor:
-        """Return (F - 1) * hop + n_fft samples, with the half windows that the right synthesis cuts off."""
+        """Return a signal (B, 1, (F - 1) * hop + n_fft), with the half windows that the right synthesis cuts off."""
         signal = F.conv_transpose1d(spectra, self.kernel, stride=self.hop)
         envelope = F.conv_transpose1d(torch.ones_like(spectra[:1, :1]), self.envelope, stride=self.hop)
         return signal / envelope.clamp(min=1e-11)
 
 
 class TrimmedAtEnd(Untrimmed):
-    """The synthesis that keeps the first half window, and is cut to the right length at the end."""
+    """A synthesis with a mistake: the samples of both half windows are cut off at the end."""
 
     def forward(self, spectra: Tensor) -> Tensor:
-        """Return the right signal, delayed by half a window."""
+        """Return a signal of the right length that is delayed by half a window."""
         return super().forward(spectra)[:, :, : -self.n_fft]
 
 
 class WithoutEnvelope(Synthesis):
-    """The synthesis without the division by the envelope of the windows."""
+    """A synthesis with a mistake: the sum of the windows is not divided by their envelope."""
 
     def forward(self, spectra: Tensor) -> Tensor:
-        """Return the sum of the windowed frames, not divided by the envelope."""
+        """Return the sum of the windowed frames, not divided by the envelope; shapes as in the base class."""
         return F.conv_transpose1d(spectra, self.kernel, stride=self.hop, padding=self.n_fft // 2)
 
 
 class ZeroPadded(Analysis):
-    """The STFT of a signal that is padded with zeros instead of by reflection."""
+    """An analysis with a mistake: the signal is padded with zeros instead of by reflection."""
 
     def forward(self, signal: Tensor) -> Tensor:
         """Return the spectra of the signal padded with zeros; shapes as in the base class."""
@@ -55,26 +55,26 @@ class ZeroPadded(Analysis):
 
 
 class NarrowF0(F0Predictor):
-    """The f0 predictor whose result is rounded to float16."""
+    """An f0 predictor with a mistake: its result is rounded to float16."""
 
     def forward(self, mel: Tensor) -> Tensor:
-        """Return f0 in Hz, rounded to float16, in the mel's type."""
+        """Return f0 (B, 1, T) in Hz, rounded to float16 and converted to the mel's type."""
         return super().forward(mel).to(torch.float16).to(mel.dtype)
 
 
 class LongerAtEnd(Hift):
-    """The generator whose last stage is padded at its end instead of at its beginning."""
+    """A vocoder with a mistake: its last stage is padded at the end instead of at the beginning."""
 
     def longer(self, x: Tensor) -> Tensor:
-        """Append a copy of the position before the last one."""
+        """Append a copy of the second last position to x (B, C, T)."""
         return torch.cat([x, x[:, :, -2:-1]], dim=2)
 
 
 class LongerByZero(Hift):
-    """The generator whose last stage is padded with a zero instead of by reflection."""
+    """A vocoder with a mistake: its last stage is padded with zeros instead of by reflection."""
 
     def longer(self, x: Tensor) -> Tensor:
-        """Put a zero in front of the first position."""
+        """Put zeros in front of the first position of x (B, C, T)."""
         return F.pad(x, (1, 0))
 
 
