@@ -1,4 +1,4 @@
-"""The entry point: a verb as the first word runs that verb; any other command line runs a build."""
+"""The entry point of `python -m cosybuild`: a first word such as `check` runs that verb, anything else runs a build."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print_everything() -> None:
-    """Print an escape for each character that the output's encoding lacks, instead of failing."""
+    """Make stdout and stderr print an escape for a character that their encoding lacks, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and (stream.encoding.lower() != "utf-8" or stream.errors == "strict"):
             stream.reconfigure(errors="backslashreplace")

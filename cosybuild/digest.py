@@ -23,7 +23,7 @@ def digest_of(path: Path) -> str:
 
 
 def digest_of_open(file: FileIO | BufferedReader) -> str:
-    """Return the sha256 of an open file's content from its present position to its end.
+    """Return the sha256, 64 hex digits, of an open file's content from its present position to its end.
 
     Raises:
         OSError: the file cannot be read.

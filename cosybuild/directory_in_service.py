@@ -1,8 +1,9 @@
-"""A directory in service as its readers see it, even while a deployment changes it. Standard library only.
+"""Read the files of a directory in service, even while a deployment changes it. Standard library only.
 
-A deployment stages its files, writes a journal, and then puts one file after the other in place. The change takes
-effect with the journal: while it exists, readers take the staged files and ignore the removed ones. So a reader never
-sees a part of a change, and needs no permission to write.
+A deployment stages its new files, writes a journal, puts one file after the other in place, and deletes the journal.
+While the journal exists, readers use the staged files and ignore the removed files. The whole change therefore becomes
+visible at the moment when the journal is written, and a reader never sees a part of it. Readers need no permission to
+write.
 """
 
 from __future__ import annotations
@@ -18,26 +19,29 @@ from stat import S_ISREG
 from cosybuild.filename import is_plain_path
 
 STATE = ".cosybuild-backup"
-"""The directory below one in service that holds backups and the state of changes."""
+"""The name of the directory, inside a directory in service, for backups, staged files, the journal and records."""
 JOURNAL, CURRENT = "journal.json", "current.json"
+"""The names in STATE of the journal, and of the record of the present state."""
 LARGEST = 16 * 2**20
-"""Largest size in bytes of a record that is read from STATE; a deployment's records have a few thousand."""
+"""The largest permitted size, in bytes, of a record in STATE; usual records have a few thousand."""
 MOST_BACKUPS = 10**9 - 1
 """The largest number of a backup."""
 
 
 @dataclass(frozen=True)
 class Journal:
-    """The journal of a change that has begun.
+    """The journal of a change that has begun and is not yet complete.
+
+    Names of files are paths relative to the directory in service.
 
     Attributes:
-        number: the number of the backup that undoes the change.
-        staging: the name of the directory below STATE that holds the new files.
-        puts: name below the root -> sha256, in the order in which the files are put in place.
-        removes: names that are removed after all puts.
-        position: the number of the backup that holds the directory's state after the change; 0 for a new state.
-        files: name -> sha256 of all files of deployments after the change.
-        discards: True if the backup is not kept, because the change undoes the deployment that made it.
+        number: the number of the backup from which the change can be undone.
+        staging: the name of the directory in STATE with the new files.
+        puts: name -> sha256 of the new files, in the order in which they are put in place.
+        removes: names of the files that are removed after all new files are in place.
+        position: the number of the backup that has the directory's state after the change; 0 if the state is new.
+        files: name -> sha256 of all deployed files after the change.
+        discards: True if the backup is deleted, because the change undoes the deployment that made it.
         links: name -> target of a symbolic link. The link replaces the restored file if its target has the same
             content.
     """
@@ -57,9 +61,11 @@ class View:
     """The files of a directory in service at one moment.
 
     Attributes:
-        token: the contents of the journal and of the current state. Two views have equal tokens if no deployment
-            happened between them.
-        folder: the directory below the root whose files are seen, with `/` as separator; an empty text for the root.
+        root: the directory in service.
+        journal: the journal of an incomplete change; None if there is none.
+        token: the contents of the files JOURNAL and CURRENT, None for a missing file. Two views have equal tokens if no
+            deployment happened between them.
+        folder: the directory inside `root` that the view shows, with `/` as separator; empty for `root` itself.
     """
 
     root: Path
@@ -69,15 +75,15 @@ class View:
 
     @property
     def place(self) -> Path:
-        """The directory whose files are seen."""
+        """The path of the directory that the view shows."""
         return self.root / self.folder
 
     def below(self, folder: str) -> View:
-        """Return the view of a directory below the root, such as the version of a Triton model."""
+        """Return the same view for the directory `folder` inside `root`, such as a version of a Triton model."""
         return replace(self, folder=folder)
 
     def path_of(self, name: str) -> Path | None:
-        """Return the path of the file with this name in the directory; None if there is none."""
+        """Return the path at which the content of the file `name` is at present; None if there is no such file."""
         name = f"{self.folder}/{name}" if self.folder else name
         if self.journal is not None:
             if name in self.journal.removes:
@@ -89,19 +95,19 @@ class View:
         return path if path.is_file() else None
 
     def files(self) -> dict[str, Path]:
-        """Return name -> path of every file of the directory itself, ordered by name."""
+        """Return name -> path of every file directly in the directory that the view shows, ordered by name."""
         folder = self.place
-        # A folder that is new with the change need not exist yet.
+        # A directory that the change creates may not exist yet.
         is_new = bool(self.folder) and not folder.is_dir()
         names = set() if is_new else {path.name for path in folder.iterdir() if path.is_file()}
         if self.journal is not None:
-            # A file that is new with the change is staged only.
+            # A file that the change adds may only be staged.
             names |= {name.rpartition("/")[2] for name in self.journal.puts if name.rpartition("/")[0] == self.folder}
         return {name: path for name in sorted(names) if (path := self.path_of(name)) is not None}
 
 
 def read_state(path: Path) -> bytes:
-    """Return the content of a file of the state; a FIFO or a device in its place does not block.
+    """Return the content of a file in STATE. The function does not block if the path is a FIFO or a device.
 
     Raises:
         OSError: there is no such file, or it cannot be read.
@@ -119,7 +125,10 @@ def read_state(path: Path) -> bytes:
 
 
 def view_of(root: Path) -> View:
-    """Return the present view of a directory.
+    """Return the present view of a directory in service.
+
+    Args:
+        root: the directory.
 
     Raises:
         ValueError: the journal is damaged, or a record is not a regular file.
@@ -134,7 +143,7 @@ def view_of(root: Path) -> View:
 
 
 def _number(value: object) -> int:
-    """Return the number of a backup.
+    """Check that a value is the number of a backup, and return it.
 
     Raises:
         ValueError: the value is not a whole number from 0 to MOST_BACKUPS.
@@ -146,6 +155,10 @@ def _number(value: object) -> int:
 
 def journal_from(content: bytes, path: Path) -> Journal:
     """Parse a journal.
+
+    Args:
+        content: the content of the file.
+        path: its path, for error messages.
 
     Raises:
         ValueError: `content` is not a journal, or a name in it leads out of the directory.

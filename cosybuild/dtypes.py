@@ -10,7 +10,7 @@ class Dtype:
     """One element type.
 
     Attributes:
-        name: numpy's name, which settings, manifests and reports use.
+        name: the name in settings, manifests and reports, which is numpy's name (or `bfloat16`).
         size: bytes of an element.
         onnx: the number in onnx.TensorProto.DataType.
         onnxruntime: ONNX Runtime's name.
@@ -46,4 +46,4 @@ FROM_ONNX = {dtype.onnx: dtype.name for dtype in _ALL}
 FROM_ONNXRUNTIME = {dtype.onnxruntime: dtype.name for dtype in _ALL}
 FROM_TENSORRT = {dtype.tensorrt: dtype.name for dtype in _ALL if dtype.tensorrt}
 FLOATS = ("float32", "float16", "bfloat16")
-"""The types that an estimator may have."""
+"""The names of the types in which an estimator may have its inputs and outputs."""

@@ -1,4 +1,4 @@
-"""The errors for users, each kind with an exit code of its own.
+"""The errors for users. The number after a class is the exit code of the command; subclasses share it.
 
     CosybuildError                       1   (only subclasses are raised)
     ├── ConfigurationError               2   overrides, groups, contradictory settings
@@ -25,10 +25,10 @@
         ├── VariantRefused                   streaming requested of a full-attention artifact, or the reverse
         └── PoolExhausted                    every execution context was busy for too long
 
-130 is Ctrl-C, 141 an output whose reader ended early (`| head`), 70 a defect of cosybuild itself (the only
-case that prints a traceback).
+Other exit codes: 130 after Ctrl-C; 141 if the reader of the output ended early (`| head`); 70 for a defect of cosybuild
+itself, which is the only case that prints a traceback.
 
-A message is one paragraph: what was wrong, the value, what was expected; `hint` is the next command.
+A message is one paragraph that says what was wrong, the value, and what was expected. `hint` is the next command.
 """
 
 from __future__ import annotations

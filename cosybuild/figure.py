@@ -1,8 +1,8 @@
-"""Figures in JSON. A figure is a number, the text of a number that JSON lacks, or null where nothing was measured.
+"""Figures (measured values) in JSON: a number, the text of a number that JSON lacks, or null if nothing was measured.
 
-JSON has no infinity, and an error of exactly zero has an infinite signal-to-noise ratio. Such figures are written as
-`"Infinity"`, `"-Infinity"` and `"NaN"`, as Protocol Buffers do; Python's `float` and JavaScript's `Number` read them.
-Code tests for a missing figure with `is None`, not by its truth value, because zero is a figure.
+JSON has no infinity, but an error of exactly zero has an infinite signal-to-noise ratio. Such figures are written as
+the texts `"Infinity"`, `"-Infinity"` and `"NaN"`, as in Protocol Buffers. Python's `float` and JavaScript's `Number`
+convert these texts. Code must test for a missing figure with `is None`, because zero is a figure.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def plain(value: Any) -> Any:
-    """Return JSON data with every float that JSON cannot hold replaced by its text; other values stay as they are."""
+    """Return a copy of JSON data in which a text replaces every float that is infinite or NaN. Tuples become lists."""
     if isinstance(value, float):
         if math.isfinite(value):
             return value
@@ -27,15 +27,20 @@ def plain(value: Any) -> Any:
 
 
 def dumps(value: Any, **options: Any) -> str:
-    """Return JSON text that every reader can parse; `options` are those of `json.dumps`."""
+    """Return valid JSON text, with figures written as the module explains.
+
+    Args:
+        value: the data.
+        **options: keyword arguments of `json.dumps`.
+    """
     return json.dumps(plain(value), allow_nan=False, **options)
 
 
 def number(value: Any) -> float | None:
-    """Return a figure that `plain` wrote as a float, and None for None.
+    """Convert a figure that was read from JSON to a float; None stays None.
 
     Raises:
-        ValueError: the value is no figure.
+        ValueError: the value is not a figure.
     """
     if value is None:
         return None
@@ -45,9 +50,16 @@ def number(value: Any) -> float | None:
 
 
 def measured(figures: Mapping[str, Any], name: str) -> float | None:
-    """Read the figure of one metric; return None if the metric is missing, and infinity for null.
+    """Return the figure of one metric as a float; None if the metric is missing.
 
-    Earlier versions wrote null for infinite figures.
+    null is read as infinity, because earlier versions wrote null for infinite figures.
+
+    Args:
+        figures: name of a metric -> figure.
+        name: the metric.
+
+    Raises:
+        ValueError: the value is not a figure.
     """
     if name not in figures:
         return None

@@ -1,21 +1,27 @@
-"""The one rule for file names that come from settings, records, archives and other machines. Standard library only."""
+"""Check file names that come from settings, records, archives and other machines. Standard library only."""
 
 from __future__ import annotations
 
 import unicodedata
 
 LONGEST = 255
-"""The largest length of a name in bytes of UTF-8 on most file systems."""
+"""The largest number of bytes (UTF-8) of a file name on most file systems."""
 
 _UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Unicode categories: control characters, invisible formatting such as a change of direction, line separators."""
+"""The Unicode categories that names must not contain.
+
+They are control characters, invisible formatting such as a change of direction, surrogates, and line separators.
+"""
 
 
 def fault_of(name: str, longest: int = LONGEST) -> str | None:
-    """Return why a text is unsafe as the name of a file in a directory on some system; None if it is safe.
+    """Return the reason why a text is not safe as a file name on every system; None if it is safe.
+
+    The reason is the predicate of a sentence that begins with the name, e.g. `contains '/'`.
 
     Args:
-        longest: the greatest permitted number of bytes in UTF-8.
+        name: the text.
+        longest: the largest permitted number of bytes in UTF-8.
     """
     if name in ("", ".", ".."):
         return "is empty" if name == "" else "names a directory"
@@ -29,10 +35,10 @@ def fault_of(name: str, longest: int = LONGEST) -> str | None:
 
 
 def is_plain_name(name: str) -> bool:
-    """Return True if `name` is safe as the name of a file in a directory."""
+    """Return True if `name` is safe as a file name on every system. It has no directory."""
     return fault_of(name) is None
 
 
 def is_plain_path(path: str) -> bool:
-    """Return True if every part of a relative path, with `/` as separator, is a plain name."""
+    """Return True if every part of a relative path, with `/` as separator, is a safe file name."""
     return all(is_plain_name(part) for part in path.split("/"))

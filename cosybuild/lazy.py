@@ -1,4 +1,4 @@
-"""Imports of heavy or optional packages, with an error that names the command to install them."""
+"""Import heavy or optional packages; if one is missing, the error names the command that installs it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import ModuleType
 
 from cosybuild.errors import MissingRequirement
 
-# module -> the command that installs it; a module that is not listed is part of the plain installation
+# The command that installs each module. Modules that are not listed are installed with cosybuild itself.
 _INSTALL = {
     "torch": "pip install torch",
     "tensorrt": "pip install 'cosybuild[tensorrt]'",
@@ -27,7 +27,7 @@ _INSTALL = {
 
 
 def is_installed(module: str) -> bool:
-    """Return True if `module` can be found; only its parent packages are imported."""
+    """Return True if the module `module` (a dotted name) is installed. Only its parent packages are imported."""
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # a parent package is missing
@@ -35,10 +35,14 @@ def is_installed(module: str) -> bool:
 
 
 def require(module: str, purpose: str) -> ModuleType:
-    """Import `module` for `purpose`, a phrase that begins the error message.
+    """Import a module and return it.
+
+    Args:
+        module: its dotted name.
+        purpose: the subject of the error message, e.g. `A signature` for "A signature needs the Python package ...".
 
     Raises:
-        MissingRequirement: the module or one of the libraries it loads is missing.
+        MissingRequirement: the module, or a library that it loads, is missing.
     """
     try:
         return importlib.import_module(module)

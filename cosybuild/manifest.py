@@ -1,8 +1,8 @@
-"""Sidecar of an artifact: its identity, its origin and its requirements. Standard library only.
+"""The manifest of an artifact: a JSON file beside it with its identity, origin and requirements. Standard library only.
 
-A manifest is sealed: `seal` is a digest of everything else in it, and `file` and `companions` hold the digests of
-the files. So an edit of the manifest or of a file is detected. This is integrity, not authenticity: anybody who can
-write the file can also compute a new seal; only a signature could prevent that.
+A manifest is sealed. Its field `seal` is a digest of all other fields, and the fields `file` and `companions` have the
+digests of the files. An edit of the manifest or of a file is therefore detected. This shows damage, not forgery:
+anybody who can write the file can also compute a new seal. Only a signature (`cosybuild.signing`) shows forgery.
 """
 
 from __future__ import annotations
@@ -22,57 +22,66 @@ FORMAT = "cosybuild.artifact"
 VERSION = 1
 SUFFIX = ".manifest.json"
 NEXT = ".next"
-"""The suffix of a manifest that is about to be put in place. While the file is replaced, either this manifest or the
-present one describes it."""
+"""The further suffix of a new manifest while a deployment replaces its artifact.
+
+During the replacement, either the new or the old manifest describes the artifact.
+"""
 LARGEST = 8 << 20
-"""The size of the largest manifest that is read, in bytes; real ones have some kilobytes."""
+"""The size of the largest manifest that is read, in bytes; usual manifests have a few thousand."""
 
 _SEAL = "seal"
 _HEAD = ("format", "version", "file", "companions", _SEAL)
 
 
 def manifest_path(artifact: Path) -> Path:
-    """Return the path of an artifact's manifest, which is beside it and has its name with a suffix."""
+    """Return the path of an artifact's manifest, e.g. `model.onnx.manifest.json` for `model.onnx`."""
     return artifact.with_name(artifact.name + SUFFIX)
 
 
 def file_fact(path: Path) -> dict[str, str | int]:
-    """Return name, size in bytes and sha256 of a file, as manifests state them."""
+    """Return the fields `name`, `size` (in bytes) and `sha256` with which a manifest describes a file."""
     return {"name": path.name, "size": path.stat().st_size, "sha256": digest_of(path)}
 
 
 def manifest_text(file: Mapping[str, Any], companions: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
-    """Return the text of a manifest, including its seal (the digest of all other fields, see `seal_of`).
+    """Return the text of a manifest, with its seal.
 
     Args:
-        file, companions: results of `file_fact`; companions are files that the artifact refers to by name.
-        facts: plain JSON data such as `model`, `interface` and `verified`, for engines also `built_for`; see
-            docs/runtimes.md.
+        file: the result of `file_fact` for the artifact.
+        companions: the results of `file_fact` for the files that the artifact refers to by name, e.g. external data.
+        facts: all other fields as JSON data, such as `model`, `interface`, `verified`, and `built_for` for an engine;
+            see docs/runtimes.md.
     """
     head = {"format": FORMAT, "version": VERSION, "file": dict(file), "companions": [dict(c) for c in companions]}
     rest = {name: value for name, value in facts.items() if name not in _HEAD}
-    # The seal covers what a reader sees: in JSON a tuple is a list, and a path is its text.
+    # The seal is computed from the data as a reader gets it: in JSON, a tuple is a list, and a path is a text.
     plain = json.loads(figure.dumps({**head, **rest}, default=str))
     return json.dumps({**plain, _SEAL: seal_of(plain)}, indent=2, ensure_ascii=False) + "\n"
 
 
 def seal_of(manifest: Mapping[str, Any]) -> str:
-    """Return the sha256 of a manifest without its seal, independent of the order of its fields and of white space."""
+    """Return the seal of a manifest: the sha256 of all its other fields, for any order of fields and white space."""
     rest = {name: value for name, value in manifest.items() if name != _SEAL}
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
 
 
 def write_manifest(artifact: Path, facts: Mapping[str, Any], companions: Sequence[Path] = ()) -> Path:
-    """Write the manifest of a finished file that is not published yet; return the manifest's path."""
+    """Write the manifest of an artifact and return the manifest's path. The write is not atomic.
+
+    Args:
+        artifact: the finished file, in a directory that no reader uses yet.
+        facts: see `manifest_text`.
+        companions: the files that the artifact refers to by name.
+    """
     path = manifest_path(artifact)
     text = manifest_text(file_fact(artifact), [file_fact(each) for each in companions], facts)
-    # A path may contain bytes that are no UTF-8; they must not prevent writing the manifest.
+    # A path in the facts may contain bytes that are not UTF-8. They become escapes.
     path.write_text(text, encoding="utf-8", errors="backslashreplace")
     return path
 
 
 def read_manifest(artifact: Path) -> dict[str, Any] | None:
-    """Return the manifest beside a file, or None if there is none.
+    """Return the manifest of an artifact, with its seal checked; None if there is no manifest.
 
     Raises:
         ValueError: see `read_manifest_file`.
@@ -81,10 +90,10 @@ def read_manifest(artifact: Path) -> dict[str, Any] | None:
 
 
 def read_manifest_file(path: Path) -> dict[str, Any] | None:
-    """Return the manifest in a file of any name, or None if there is no such file.
+    """Return the manifest in the file `path`, with its seal checked; None if there is no such file.
 
     Raises:
-        ValueError: it is no manifest, is of a later version, is malformed, or does not match its seal.
+        ValueError: the file is not a manifest, has another format version, is malformed, or does not match its seal.
     """
     manifest = parse_manifest(path)
     if manifest is None:
@@ -100,10 +109,12 @@ def read_manifest_file(path: Path) -> dict[str, Any] | None:
 
 
 def parse_manifest(path: Path) -> dict[str, Any] | None:
-    """Read a manifest without checking its seal, for manifests that the store's digests protect.
+    """Return the manifest in the file `path` without checking its seal; None if there is no such file.
+
+    Use it only for manifests in the store, whose content the store checks by digest.
 
     Raises:
-        ValueError: it is no manifest, is of a later version, or is malformed.
+        ValueError: the file is not a manifest, has another format version, or is malformed.
     """
     try:
         state = path.stat()
@@ -134,9 +145,10 @@ def parse_manifest(path: Path) -> dict[str, Any] | None:
 
 
 def fitting_manifest(artifact: Path) -> dict[str, Any] | None:
-    """Return the manifest that describes the file's present content, else any manifest beside it, else None.
+    """Return the manifest that describes the present content of an artifact.
 
-    The two differ only while a deployment replaces the file.
+    This is the usual manifest, or the one with the further suffix `NEXT` while a deployment replaces the artifact. If
+    neither describes the content, the usual manifest is returned, or None if there is none.
 
     Raises:
         ValueError: see `read_manifest`.
@@ -149,9 +161,12 @@ def fitting_manifest(artifact: Path) -> dict[str, Any] | None:
 
 
 def damage(artifact: Path, manifest: Mapping[str, Any]) -> str | None:
-    """Describe in one phrase how the files differ from the manifest; return None if they do not."""
+    """Compare an artifact and its companions with a manifest, and return the first difference as a clause, or None.
+
+    The files are hashed, which takes time for large ones.
+    """
     for fact in (manifest["file"], *manifest["companions"]):
-        # A deployed file may have another name than it was built under, but its companions keep their names.
+        # A deployment may rename the artifact, but not its companions.
         path = artifact if fact is manifest["file"] else artifact.with_name(fact["name"])
         if not path.is_file():
             return f"{path.name} is missing"

@@ -46,7 +46,10 @@ _KINDS: dict[str, dict[str, tuple[type, ...]]] = {
     "deployment": {"service": _TEXT, "built_as": _TEXT, "forced": _LIST, "whole": _BOOL},
     "interface": {"inputs": _LIST, "outputs": _LIST},
 }
-"""Object -> field -> permitted types. Fields may be missing, except those in `_NEEDED`."""
+"""The permitted types of each field, by the object that contains the field; the empty name is the manifest itself.
+
+Fields may be missing, except those in `_NEEDED`.
+"""
 _NEEDED = {
     "built_for": ("flavour", "version", "sm", "hardware_compatibility", "version_compatible"),
     "openvino": ("version", "precision"),
@@ -54,7 +57,7 @@ _NEEDED = {
 
 
 def fault_of_fields(manifest: Mapping[str, Any]) -> str | None:
-    """Describe in one phrase the first malformed field; return None if there is none."""
+    """Return a clause about the first field of a manifest that is missing or malformed; None if all are right."""
     if _is_deep(manifest):
         return "it is nested too deeply"
     companions = manifest.get("companions")
@@ -122,7 +125,7 @@ def _is_port(port: Any) -> bool:
 
 
 def _is_declared(tensor: Any) -> bool:
-    """Return True for an input as a manifest declares it; runtimes refuse indices outside its `range`."""
+    """Return True if `tensor` is a valid declaration of an input: it has a name and, for indices, a `range`."""
     if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
         return False
     bounds = tensor.get("range", [0, 1])
@@ -141,6 +144,6 @@ def _is_deep(value: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """Return a value for a message: one line, printable, short."""
+    """Return a value as text for a message: ASCII, one line, cut to about 60 characters."""
     text = ascii(value)
     return text if len(text) <= 60 else f"{text[:60]}..."

@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 _LINES = ("flags", "Features")
-"""The names of the line with the instruction sets in Linux's listing, on x86 and on Arm."""
+"""The name of the line in /proc/cpuinfo that has the instruction sets, on x86 and on Arm."""
 
 
 def read_cpu_features(listing: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """Return the instruction sets that the kernel lists for the first processor; empty without such a listing."""
+    """Return the names of the instruction sets of the first processor, e.g. `avx2`; empty if the file cannot be read.
+
+    Args:
+        listing: the file in which Linux describes the processors.
+    """
     try:
         lines = listing.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""The request that every stage reads: the configuration, the model to build, its profiles, and the machine."""
+"""`Request`, which every stage reads: the settings, the model to build, its profiles, and facts of the machine."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ class Request:
     """One requested build.
 
     Attributes:
-        settings: the configuration.
-        subject: the model.
+        settings: the settings.
+        subject: the model that is built.
         environment: facts of this machine, read once for the whole build. The comparison of requests ignores it.
-        parts: name -> request of a build of that part alone, in the order of the plan; empty unless several networks
-            are built jointly. The joint request then has neither inputs nor profiles of its own.
-        given: the batches of `verify.inputs`, which replace generated inputs; empty without this setting.
-        given_directory: the owner of their temporary files, if there are any.
+        parts: for a joint build of several networks, the request for each network by its name, in the order of the
+            plan. The joint request itself then has neither inputs nor profiles. Empty for a build of one network.
+        given: the user's batches of inputs (`verify.inputs`), which replace generated inputs; empty without this
+            setting.
+        given_directory: the object that keeps the temporary files of `given` until the build ends; None without such
+            files.
     """
 
     settings: Settings
@@ -40,7 +42,7 @@ class Request:
 
     @property
     def each(self) -> tuple[Request, ...]:
-        """The requests of the parts, or this request if it has no parts."""
+        """The requests of all networks: those in `parts`, or only this request if there are no parts."""
         return tuple(self.parts.values()) or (self,)
 
     def of(self, part: str) -> Request:
@@ -49,14 +51,17 @@ class Request:
 
     @property
     def has_default_ranges(self) -> bool:
-        """True for a user's module or ONNX file without a chosen profile; the ranges then follow from its inputs."""
+        """True if the ranges of sizes are guessed from the inputs of the model.
+
+        This is so for a user's module or ONNX file if the user chose no profile.
+        """
         of_cosyvoice = self.subject.family not in (Family.module, Family.onnx)
         built_in = self.settings.model.family is not self.subject.family
         return not (of_cosyvoice or built_in or self.parts) and is_default(self.settings.trt_profile)
 
     @cached_property
     def profiles(self) -> tuple[Profile, ...]:
-        """The stated profiles with a range for every symbol of the model.
+        """The profiles, each with a range for every dynamic axis of the model; empty for a joint request.
 
         Raises:
             ConfigurationError: a profile does not fit the model.
@@ -77,7 +82,7 @@ class Request:
 
     @cached_property
     def served(self) -> Histogram:
-        """The histogram of lengths in the file that `verify.lengths` names; empty if none is named.
+        """The histogram of lengths in the file `verify.lengths`: frames -> number of calls; empty without a file.
 
         The file is read once, so that keys and cases use the same lengths even if the file changes during the build.
 

@@ -1,6 +1,7 @@
-"""Signatures over files, in the format of OpenSSF Model Signing. They need a key pair and no network.
+"""Sign files and verify their signatures, in the format of OpenSSF Model Signing, with a key pair.
 
-The signature of FILE is FILE.sig. The command `model_signing verify key` of the package model-signing reads it too.
+No network is needed. The signature of FILE is FILE.sig. The command `model_signing verify key` of the package
+model-signing also reads it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from cosybuild.errors import ConfigurationError
 from cosybuild.lazy import require
 
 SIGNATURE = ".sig"
+"""The suffix of a signature."""
 _LARGEST = 2**20
 """The largest key or signature that is read, in bytes; both are about one KiB."""
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
@@ -27,11 +29,11 @@ _MAKE = "openssl ecparam -name prime256v1 -genkey -noout -out KEY; openssl ec -i
 
 @dataclass(frozen=True)
 class Signed:
-    """The facts of a signature that was verified.
+    """The key and the content of a verified signature.
 
     Attributes:
-        key: the fingerprint of the key, see `key_fingerprint`.
-        sha256: the sha256 of the content that was signed.
+        key: the fingerprint of the public key, see `key_fingerprint`.
+        sha256: the sha256 of the signed file.
     """
 
     key: str
@@ -39,25 +41,30 @@ class Signed:
 
 
 def signature_path(file: Path) -> Path:
-    """Return the path of a file's signature."""
+    """Return the path of a file's signature, FILE.sig."""
     return file.with_name(file.name + SIGNATURE)
 
 
 def key_fingerprint(key: Path, *, private: bool = False) -> str:
-    """Return the sha256 of the public key as a PEM file, which `sha256sum` prints for that file.
+    """Return the fingerprint of a key: the sha256 of the public key's PEM file, as `sha256sum` prints it.
 
     Args:
-        key: a PEM file with a public key of an elliptic curve, or with a private key if `private` is set.
+        key: a PEM file with a key of an elliptic curve.
+        private: True if the file has a private key, False if it has a public key.
 
     Raises:
-        ConfigurationError: the file holds no such key.
+        ConfigurationError: the file does not contain such a key.
         MissingRequirement: the extra `sign` is not installed.
     """
     return hashlib.sha256(_public_pem(key, private=private)).hexdigest()
 
 
 def sign(file: Path, key: Path) -> str:
-    """Write the signature of a file beside it and return the fingerprint of the key.
+    """Write the signature of a file beside it, and return the fingerprint of the key.
+
+    Args:
+        file: the file to sign.
+        key: a PEM file with the private key.
 
     Raises:
         ConfigurationError: the private key cannot be used.
@@ -74,7 +81,11 @@ def sign(file: Path, key: Path) -> str:
 def verify(file: Path, key: Path) -> Signed:
     """Verify the signature beside a file with a public key.
 
-    The file may change after the check: a caller that reads it again must compare its digest with `Signed.sha256`.
+    The file may change after the check. A caller that reads it later must compare its digest with `Signed.sha256`.
+
+    Args:
+        file: the signed file.
+        key: a PEM file with the public key.
 
     Raises:
         ConfigurationError: the key cannot be used, or the signature is missing or is not of this file and this key.
@@ -84,7 +95,12 @@ def verify(file: Path, key: Path) -> Signed:
 
 
 def verify_own(file: Path, key: Path) -> Signed:
-    """Verify the signature beside a file with the public part of a private key; see `verify`."""
+    """Verify the signature beside a file with the public key that belongs to a private key; see `verify`.
+
+    Args:
+        file: the signed file.
+        key: a PEM file with the private key.
+    """
     pem = _public_pem(key, private=True)
     with tempfile.TemporaryDirectory(prefix="cosybuild-key-") as temporary:
         public = Path(temporary) / "public.pem"
@@ -122,7 +138,7 @@ def _read(file: Path, signature: Path) -> bytes:
 
 
 def _signed_digest(content: bytes) -> str:
-    """Return the digest in a signature of one file; the signature was verified before."""
+    """Return the sha256 of the signed file, as stated in the content of a signature that was verified before."""
     statement = json.loads(base64.b64decode(json.loads(content)["dsseEnvelope"]["payload"]))
     (resource,) = statement["predicate"]["resources"]
     if resource["algorithm"] != "sha256":
@@ -131,7 +147,15 @@ def _signed_digest(content: bytes) -> str:
 
 
 def _public_pem(key: Path, *, private: bool) -> bytes:
-    """Return the public key in a file, or of the private key in it, as the text of a PEM file."""
+    """Return the public key as the content of a PEM file.
+
+    Args:
+        key: a PEM file with the public key, or with the private key that belongs to it.
+        private: True if the file has the private key.
+
+    Raises:
+        ConfigurationError: the file does not contain such a key.
+    """
     require("model_signing", "A signature")
     serialization = require("cryptography.hazmat.primitives.serialization", "A signature")
     expected = f"a {'private' if private else 'public'} key of an elliptic curve (P-256, P-384 or P-521) in a PEM file"

@@ -1,8 +1,9 @@
-"""The description of a voice in service: the list of the artifacts that belong together. Standard library only.
+"""The description of a voice in service: a file that lists the artifacts that belong together. Standard library only.
 
-The weights of the flow and of the vocoder are in separate files of a model directory, so the artifacts alone do not
-show that they belong together. A deployment of a whole voice writes this file beside them. It has, for each artifact,
-the digest of the file and the seal of its manifest, so an artifact from elsewhere is detected, even with its manifest.
+A model directory has the weights of the flow model and of the vocoder in separate files, so the artifacts alone do not
+show that they belong together. A deployment of a whole voice writes the description beside its artifacts. For each
+artifact, it has the digest of the file and the seal of the manifest. If one artifact is replaced by one from elsewhere,
+this is detected, even if the manifest is replaced too.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from cosybuild.filename import is_plain_name
 from cosybuild.manifest import seal_of
 
 DESCRIPTION = "cosybuild.voice.json"
-"""The name of the file."""
+"""The file name of a description."""
 LARGEST = 1 << 20
-"""The size of the largest description that is read, in bytes; real ones have a few thousand."""
+"""The size of the largest description that is read, in bytes; usual descriptions have a few thousand."""
 
 _FORMAT, _VERSION = "cosybuild.voice", 1
 _FIELDS = ("part", "sha256", "manifest")
@@ -27,12 +28,12 @@ _FIELDS = ("part", "sha256", "manifest")
 
 @dataclass(frozen=True)
 class Member:
-    """One artifact of a voice.
+    """One artifact in the description of a voice.
 
     Attributes:
-        part: the name of its part, for readers.
-        sha256: the digest of its file.
-        manifest: the seal of its manifest.
+        part: the part of the voice that the artifact computes, e.g. `estimator`, for messages.
+        sha256: the sha256 of the artifact.
+        manifest: the seal of the artifact's manifest.
     """
 
     part: str
@@ -42,14 +43,19 @@ class Member:
 
 @dataclass(frozen=True)
 class Description:
-    """The artifacts of one voice: name of the file -> facts of the artifact."""
+    """The description of one voice.
+
+    Attributes:
+        family: the CosyVoice version.
+        members: name of the file -> the artifact.
+    """
 
     family: str
     members: Mapping[str, Member]
 
     @property
     def text(self) -> str:
-        """The content of the file, with a seal."""
+        """The content of the description's file: JSON text with a seal (see `manifest.seal_of`)."""
         artifacts = {
             name: {field: getattr(member, field) for field in _FIELDS} for name, member in sorted(self.members.items())
         }
@@ -58,10 +64,10 @@ class Description:
 
 
 def read_description(path: Path) -> Description | None:
-    """Return the description in a file, or None if there is no such file.
+    """Return the description in a file; None if there is no such file.
 
     Raises:
-        ValueError: the file is no description, is of a later version, or does not match its seal.
+        ValueError: the file is not a description, has another format version, or does not match its seal.
     """
     try:
         content = path.read_bytes() if path.stat().st_size <= LARGEST and path.is_file() else b""
@@ -95,10 +101,14 @@ def _member(path: Path, name: str, fields: Any) -> Member:
 
 
 def faults(description: Description, manifests: Mapping[str, Mapping[str, Any] | None]) -> dict[str, str]:
-    """Return name -> reason for each artifact that is not the one that the description lists.
+    """Compare the artifacts of a directory in service with the description of the voice.
 
     Args:
-        manifests: name -> manifest of the artifacts that are there; None for an artifact without one.
+        description: the description.
+        manifests: file name -> manifest of each artifact in the directory; None for an artifact without a manifest.
+
+    Returns:
+        File name -> reason, for each listed artifact that is missing or is not the listed one.
     """
     found: dict[str, str] = {}
     for name, member in description.members.items():
