@@ -63,7 +63,12 @@ def read_lengths(path: Path, frames_per_second: float | None) -> dict[int, int]:
 
 
 def quantile_lengths(histogram: Histogram, count: int = 5) -> tuple[int, ...]:
-    """Return at most `count` lengths at equally spaced quantiles of the calls, shortest and longest included."""
+    """Return at most `count` different lengths at equally spaced quantiles of the calls, with the shortest and the longest.
+
+    Args:
+        histogram: not empty.
+        count: at least 2.
+    """
     lengths = sorted(histogram)
     reached = list(accumulate(histogram[length] for length in lengths))
     wanted = [-(-reached[-1] * index // (count - 1)) for index in range(count)]  # rounded up, in whole calls
