@@ -63,7 +63,7 @@ def read_lengths(path: Path, frames_per_second: float | None) -> dict[int, int]:
 
 
 def quantile_lengths(histogram: Histogram, count: int = 5) -> tuple[int, ...]:
-    """Return at most `count` different lengths at equally spaced quantiles of the calls, with the shortest and the longest.
+    """Return at most `count` lengths at equally spaced quantiles of the calls, from the shortest to the longest.
 
     Args:
         histogram: not empty.
