@@ -1,4 +1,7 @@
-"""The steps of one part of a joint build. They have the same keys as in a build of that part alone."""
+"""The steps of one part of a joint build, such as one network of a voice.
+
+They have the same keys as in a build of that part alone.
+"""
 
 from __future__ import annotations
 

@@ -163,5 +163,10 @@ def stale(stage: Stage[Any], key: CacheKey, store: Store) -> Stale:
 
 
 def blocked_inputs(wires: Sequence[Wire], blocked: set[str]) -> tuple[str, ...]:
-    """Return one phrase for each input that a blocked step would make."""
+    """Return one phrase for each input that cannot be made, because its step is blocked.
+
+    Args:
+        wires: the inputs of a step.
+        blocked: the labels of the blocked steps so far.
+    """
     return tuple(f"{w.origin} from '{w.producer}', which is blocked" for w in wires if w.producer in blocked)

@@ -68,7 +68,7 @@ class StepRecord:
         environment: the facts of the machine that are parts of the key.
         made: time, host and duration of the build of the outputs; empty if there are none.
         warnings: the warnings that were given while the outputs were built, in this run or an earlier one.
-        part: the part of a joint build; empty for a step of the whole build.
+        part: the name of the network in a joint build of several networks; empty for a step of the whole build.
     """
 
     label: str

@@ -36,7 +36,11 @@ class Made:
 
 
 def verdict_of(before: Made | None, after: Made | None) -> str:
-    """Compare an artifact with that of another build; None stands for a build without the artifact.
+    """Compare an artifact with the same artifact of another build.
+
+    Args:
+        before: the artifact of the first build; None if it made none.
+        after: the artifact of the second build; None if it made none.
 
     Returns:
         SAME for equal bytes, EQUIVALENT for different bytes of a step that is not deterministic but has the same

@@ -122,7 +122,12 @@ class Stage(ABC, Generic[RequestT_contra]):
         return {name: environment.version(name) or "absent" for name in self.packages}
 
     def missing(self, request: RequestT_contra, environment: Environment) -> tuple[str, ...]:
-        """Return one phrase for each requirement that this machine does not meet; empty if the step can run here."""
+        """Return one phrase for each requirement that this machine does not meet; empty if the step can run here.
+
+        Args:
+            request: the request of the build.
+            environment: the facts of this machine.
+        """
         return ()
 
     @abstractmethod

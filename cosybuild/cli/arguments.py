@@ -31,7 +31,13 @@ class Parser(argparse.ArgumentParser):
 
     @classmethod
     def of_verb(cls, verb: str, doc: str | None, epilog: str | None = None) -> Parser:
-        """Return a parser for `python -m cosybuild VERB` that has no arguments yet."""
+        """Return a parser without arguments for the command `python -m cosybuild VERB`.
+
+        Args:
+            verb: the verb.
+            doc: the description in its help; None for none.
+            epilog: the text at the end of its help; None for none.
+        """
         return cls(prog=f"{_PROGRAM}{verb}", description=doc, epilog=epilog)
 
     def error(self, message: str) -> NoReturn:
@@ -48,15 +54,30 @@ class Parser(argparse.ArgumentParser):
     def option(
         self, flag: str, metavar: str, purpose: str, parse: Callable[[str], Any] = Path, default: Any = None
     ) -> None:
-        """Add an option with a value; `parse` converts its text, and `purpose` is its help."""
+        """Add an option with a value.
+
+        Args:
+            flag: the option, such as `--runs`.
+            metavar: the name of the value in the help.
+            purpose: the help.
+            parse: converts the text of the value.
+            default: the value without the option.
+        """
         self.add_argument(flag, type=parse, metavar=metavar, default=default, help=purpose)
 
     def repeated(self, flag: str, metavar: str, purpose: str, parse: Callable[[str], Any] = str) -> None:
-        """Add an option that can be given several times; its value is a list, empty by default."""
+        """Add an option that can be given several times. Its value is a list, which is empty by default.
+
+        Args:
+            flag: the option, such as `--runs`.
+            metavar: the name of the value in the help.
+            purpose: the help.
+            parse: converts the text of each value.
+        """
         self.add_argument(flag, type=parse, metavar=metavar, action="append", default=[], help=purpose)
 
     def switch(self, flag: str, purpose: str) -> None:
-        """Add an option without a value, False by default."""
+        """Add an option without a value, such as `--json`. It is False by default."""
         self.add_argument(flag, action="store_true", help=purpose)
 
     def recorded_run(self, *, optional: bool = False) -> None:

@@ -75,7 +75,13 @@ def options(loader: ConfigLoaderImpl, group: str) -> Iterator[Option]:
 
 
 def composed_piece(loader: ConfigLoaderImpl, group: str, name: str) -> str:
-    """Return the YAML of what an option sets: the values of its own group, and of every other key that it changes."""
+    """Return the YAML of what an option sets: the values of its own group, and of every other key that it changes.
+
+    Args:
+        loader: Hydra's loader.
+        group: the group of the option.
+        name: the name of the option.
+    """
     plain, changed = _plain(loader, []), _plain(loader, [f"{group}={name}"])
     keys = [key for key in changed if key == group or changed[key] != plain.get(key)]
     return OmegaConf.to_yaml(OmegaConf.create({key: changed[key] for key in keys}))

@@ -149,6 +149,10 @@ ROWS: tuple[Row, ...] = (
 def rows_for(service: Service, items: Sequence[Deliverable]) -> list[Row]:
     """Return the rows of a service for which an artifact has the stem, the family and the attention variant.
 
+    Args:
+        service: the service.
+        items: the artifacts that the run delivered.
+
     Raises:
         DeployError: the runtime reads none of the artifacts.
     """

@@ -57,11 +57,15 @@ def backups(root: Path) -> list[Backup]:
 
 
 def rollback(root: Path, to: int | None = None) -> tuple[int, list[str]]:
-    """Restore the files from before the deployment with the number `to`.
+    """Restore the files from before a deployment.
 
-    If `to` is None, undo the last deployment that is not undone yet. A rollback is a change like any other, with a
-    backup of its own. It also works on a full disk, because files are linked and not copied, and disk space for the
-    records is reserved. A deployment that was interrupted and cannot be finished is undone.
+    A rollback is a change like any other, with a backup of its own. It also works on a full disk, because files are
+    linked and not copied, and disk space for the records is reserved. A deployment that was interrupted and cannot be
+    finished is undone.
+
+    Args:
+        root: the directory in service.
+        to: the number of the deployment; None for the last one that is not undone yet.
 
     Returns:
         The number of the deployment, and the names that changed.

@@ -39,7 +39,11 @@ class Put:
 
 
 def stage_all(puts: Sequence[Put], staging: Path) -> dict[str, str]:
-    """Write all files durably into the staging directory and return name -> sha256; raise the errors of `stage_one`."""
+    """Write all files durably into the staging directory and return name -> sha256.
+
+    Raises:
+        DeployError: see `stage_one`.
+    """
     digests = {put.name: stage_one(put, staging / put.name) for put in puts}
     staging.mkdir(exist_ok=True)
     sync_tree(staging)

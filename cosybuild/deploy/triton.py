@@ -20,7 +20,10 @@ Port = Mapping[str, Any]
 def model_name(item: Deliverable, settings: TritonSettings) -> str:
     """Return the name of the model's directory in the repository.
 
-    It is `settings.model` or, if that is not set, the name and the variant of the model, joined by `_`.
+    Args:
+        item: the artifact.
+        settings: the settings for Triton. If `model` is not set, the name is made of the name and the variant of the
+            artifact's model, joined by `_`.
     """
     if settings.model is not None:
         return settings.model

@@ -163,6 +163,11 @@ def description_put(standing: Standing, puts: Sequence[Put], removes: Sequence[s
 def check_untouched(standing: Standing, puts: Iterable[Put], removes: Iterable[str]) -> None:
     """Raise an error if a deployment of single artifacts would change a part of a whole voice.
 
+    Args:
+        standing: the directory before the deployment.
+        puts: the files that the deployment puts in place.
+        removes: the names that it removes.
+
     Raises:
         DeployError: it changes an artifact that the description lists, or adds a network of a voice.
     """

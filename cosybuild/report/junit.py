@@ -36,7 +36,12 @@ class Case:
 
 
 def junit_text(name: str, cases: Sequence[Case]) -> str:
-    """Return a JUnit document with one test suite that has these cases."""
+    """Return a JUnit document with one test suite.
+
+    Args:
+        name: the name of the suite.
+        cases: its tests.
+    """
     kinds = [case.kind for case in cases]
     counts = {"tests": len(kinds), "failures": kinds.count("failure"), "errors": kinds.count("error"),
               "skipped": kinds.count("skipped")}  # fmt: skip

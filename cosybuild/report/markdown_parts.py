@@ -8,7 +8,12 @@ from cosybuild.printable import paragraph, text
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a Markdown table, and an empty line. Cells are escaped unless they are `Markdown`."""
+    """Yield the lines of a Markdown table, and an empty line after it.
+
+    Args:
+        head: the heads of the columns.
+        rows: the cells of each row. A cell is escaped, unless it is of the type `Markdown`.
+    """
     yield "| " + " | ".join(map(_cell, head)) + " |"
     yield "|" + " --- |" * len(head)
     for row in rows:

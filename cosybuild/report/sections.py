@@ -47,7 +47,10 @@ def since_lines(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _option(step: Mapping[str, Any]) -> str:
-    """Return the path of the option file that the search wrote. In a joint build, its name begins with the part."""
+    """Return the path of the option file that the search wrote.
+
+    In a joint build of several networks, the file name begins with the name of the network.
+    """
     return f"artifacts/{step['part']}.precision.yaml" if step.get("part") else "artifacts/precision.yaml"
 
 

@@ -29,7 +29,12 @@ def summary(report: Mapping[str, Any], directory: str) -> RenderableType:
 
 
 def one_line(report: Mapping[str, Any], directory: str) -> str:
-    """Return the line that is printed for a run that had nothing to do."""
+    """Return the line that is printed for a run that had nothing to do.
+
+    Args:
+        report: the content of report.json.
+        directory: the path of the run directory.
+    """
     return f"Nothing to do: {counted(len(report['steps']), 'step')} up to date. {directory}/report.md"
 
 

@@ -46,7 +46,8 @@ _OLD_INFINITY = 1e9
 def figures(report: Mapping[str, Any]) -> dict[str, float | None]:
     """Return name -> value of all figures in `FIGURES`; None for a figure that the run does not have.
 
-    In a joint build, `error` and `snr_db` are those of the worst part, and the other figures are sums over the parts.
+    In a joint build of several networks, `error` and `snr_db` are those of the worst network, and the other figures are
+    sums over the networks.
 
     Args:
         report: the content of report.json.

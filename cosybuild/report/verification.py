@@ -80,7 +80,12 @@ def sizes_left_out(steps: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def figure_text(name: str, value: float | None) -> str:
-    """Return a metric as text with its unit; `-` for None, `exact` for an infinite signal-to-noise ratio."""
+    """Return a metric as text with its unit.
+
+    Args:
+        name: the name of the metric, such as `snr_db`.
+        value: its value. None gives `-`, and an infinite signal-to-noise ratio gives `exact`.
+    """
     if value is None:
         return "-"
     return "exact" if name == "snr_db" and value == math.inf else _DIGITS.get(name, "{:.2g}").format(value)

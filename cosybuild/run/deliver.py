@@ -19,7 +19,10 @@ from cosybuild.system.files import write_text
 ARTIFACTS = "artifacts"
 EVIDENCE = "evidence"
 _ALIKE = ("precision",)
-"""Slots whose file has the same name in every build. In a joint build, the part's name is added to this name."""
+"""Slots whose file has the same name in every build.
+
+In a joint build of several networks, the name of the network is added to the file name.
+"""
 _EVIDENT = ("verification", "benchmark", "reference", "profile", "repetition", "media")
 
 
@@ -33,7 +36,7 @@ class Final:
     """The artifact to deliver for one slot: the last content that the run gave this slot.
 
     Attributes:
-        part: the part of a joint build, else an empty text.
+        part: the name of one network in a joint build of several networks, else an empty text.
         slot: the slot of the part.
         label: the label of the step that made the artifact.
         artifact: the content, with the file paths in the store or in the record.
@@ -101,7 +104,7 @@ class Delivered:
         traits: facts that all builds of one key share, even if their bytes differ.
         verified_by: the labels of the steps that verified it.
         files: file name -> digest.
-        part: the part of a joint build, else an empty text.
+        part: the name of one network in a joint build of several networks, else an empty text.
     """
 
     slot: str

@@ -132,7 +132,7 @@ def origin_of(facts: Mapping[str, Any], outcome: Outcome, part: str) -> dict[str
     Args:
         facts: the run's facts or its report.
         outcome: the records of the run's steps.
-        part: the part of a joint build, else an empty text.
+        part: the name of one network in a joint build of several networks, else an empty text.
     """
     parts, networks = facts["model"]["parts"] if part else {}, {name.value for name in COMPONENTS}
     voice = {name: model["weights_digest"] or model["weights"] for name, model in parts.items() if name in networks}
@@ -150,7 +150,7 @@ def model_facts(request: Request, sources: Mapping[str, Artifact], part: str = "
     Args:
         request: the request of the model or, in a joint build, of all parts.
         sources: the result of `prepare.sources_of`.
-        part: the part of a joint build, else an empty text.
+        part: the name of one network in a joint build of several networks, else an empty text.
     """
     subject = request.subject
     weights = sources.get(in_part(part, "weights")) or sources.get(in_part(part, "graph"))
@@ -178,7 +178,7 @@ def model_facts(request: Request, sources: Mapping[str, Artifact], part: str = "
 
 
 def _profiles(request: Request) -> list[Mapping[str, Any]]:
-    """Return every profile. In a joint build, the name of each axis begins with the name of the part."""
+    """Return every profile. In a joint build of several networks, a network's name precedes the name of each axis."""
     return [
         {f"{part} {symbol}".lstrip(): sizes for symbol, sizes in _profile(profile, one.subject.spec).items()}
         for part, one in (request.parts or {"": request}).items()
@@ -192,7 +192,7 @@ def _profile(profile: Profile, spec: ModelSpec) -> Mapping[str, Any]:
 
 
 def _joint(parts: Mapping[str, Mapping[str, Any]], subject: Subject) -> dict[str, Any]:
-    """Combine the facts of several networks into those of one model.
+    """Combine the facts of several networks, called parts, into those of one model.
 
     Args:
         parts: the name of each part -> the facts of its network.

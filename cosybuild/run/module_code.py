@@ -61,7 +61,14 @@ def with_code(request: Request, store: Store, tell: Callable[[str], None], *, re
 
 
 def known_code(request: Request, store: Store) -> Trace | None:
-    """Return the trace of the module's code if no subprocess is needed for it, else None; None for other models too."""
+    """Return the trace of the module's code if it is known without a subprocess.
+
+    Return None if it is not known, and for a model that is not `model=module`.
+
+    Args:
+        request: the request.
+        store: the store, which keeps the traces.
+    """
     subject = request.subject
     if subject.family is not Family.module:
         return None

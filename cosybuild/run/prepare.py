@@ -141,9 +141,17 @@ def _check_engine_types(spec: ModelSpec) -> None:
 
 
 def sources_of(request: Request, store: Store) -> dict[str, Artifact]:
-    """Return the files that a build starts from: slot (`part.slot` for a part) -> artifact.
+    """Return the files that a build starts from: slot -> artifact.
 
-    They are the weights or an existing graph, and the calibration inputs.
+    They are the weights or an existing graph, and the calibration inputs. In a joint build, the slots are named
+    `part.slot`.
+
+    Args:
+        request: the request of the build.
+        store: the store, whose digest cache is used. The files are not copied into it.
+
+    Raises:
+        StoreError: a file is missing or cannot be read.
     """
     if request.parts:
         return {
@@ -164,14 +172,24 @@ def sources_of(request: Request, store: Store) -> dict[str, Artifact]:
 
 
 def planning_store(settings: StoreSettings | None, warn: Callable[[str], None]) -> Store:
-    """Return the store for planning. With `store=off`, it has no directory, because planning writes nothing."""
+    """Return the store for planning. With `store=off`, it has no directory, because planning writes nothing.
+
+    Args:
+        settings: the settings of the store; None for `store=off`.
+        warn: called with a message if anything in the store is damaged.
+    """
     path = Path("outputs/.no-store") if settings is None else Path(settings.path)
     return Store(path, verify=settings is not None and settings.verify, warn=warn, judge=fault_of)
 
 
 @contextmanager
 def open_store(settings: StoreSettings | None, warn: Callable[[str], None]) -> Iterator[Store]:
-    """Yield the store that the settings name. With `store=off`, yield an empty store that is removed afterwards."""
+    """Yield the store for a build. With `store=off`, it is an empty store that is removed afterwards.
+
+    Args:
+        settings: the settings of the store; None for `store=off`.
+        warn: called with a message if anything in the store is damaged, lost or out of reach.
+    """
     if settings is None:
         # Make the store on the file system of the run directory, so that artifacts can be reflinked.
         base = Path("outputs")

@@ -278,7 +278,13 @@ def open_archive(
 
 @contextmanager
 def unpack_archive(form: Form, source: Path, bounds: Bounds, index: type[T]) -> Iterator[tuple[Path, T]]:
-    """Yield a temporary directory with the checked files of an archive, and its index as a value of type `index`.
+    """Yield a temporary directory with the checked files of an archive, and the index of the archive.
+
+    Args:
+        form: the expected kind of archive.
+        source: the path of the archive.
+        bounds: the limits for its unpacked size.
+        index: the type to which the index is converted.
 
     Raises:
         ConfigurationError: see `open_archive` and `Package.unpack`.

@@ -1,4 +1,7 @@
-"""The joint build of a voice: one request for each part between speech tokens and waveform, all in one plan."""
+"""The joint build of a voice (`component=token2wav`): one request for each of its networks, all in one plan.
+
+The networks, called parts, compute a waveform from speech tokens.
+"""
 
 from __future__ import annotations
 

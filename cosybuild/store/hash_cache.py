@@ -54,7 +54,15 @@ class HashCache:
         self._damaged = False
 
     def digest(self, path: Path, *, thorough: bool = False) -> tuple[str, int]:
-        """Return the sha256 and the size in bytes of a file; raise the same errors as `observe`."""
+        """Return the sha256 and the size in bytes of a file.
+
+        Args:
+            path: the file; symbolic links are followed.
+            thorough: read the file even if the cache has its digest.
+
+        Raises:
+            OSError, StoreError: see `observe`.
+        """
         digest, identity = self.observe(path, thorough=thorough)
         return digest, identity[1]
 

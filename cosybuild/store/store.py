@@ -261,6 +261,11 @@ class Store:
     def checkout(self, artifact: Artifact, directory: Path, names: Mapping[str, str] | None = None) -> tuple[Path, ...]:
         """Place the files of an artifact in a directory and return their paths (see `store.checkout`).
 
+        Args:
+            artifact: an artifact whose files are in the store.
+            directory: the directory; it is made if it does not exist.
+            names: name of a file -> name to give it; None to keep all names.
+
         Raises:
             StoreError: a file could not be placed, or a stored file was damaged and has been moved to the quarantine.
         """

@@ -266,7 +266,17 @@ def replacing(target: Path, scratch: Path | None = None, *, durable: bool = True
 
 
 def write_atomic(target: Path, data: bytes, scratch: Path | None = None, *, durable: bool = True) -> None:
-    """Replace the file `target` by `data` atomically; the parameters and errors are those of `replacing`."""
+    """Replace the content of a file atomically: readers see the old content or the whole new one.
+
+    Args:
+        target: the path of the file.
+        data: the new content.
+        scratch: a directory on the same file system for the unfinished file; None for the target's directory.
+        durable: make the content and the name survive a power cut.
+
+    Raises:
+        OSError: the write failed; the target is unchanged.
+    """
     with replacing(target, scratch, durable=durable) as file:
         file.write(data)
 

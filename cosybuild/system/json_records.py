@@ -122,9 +122,12 @@ def checksum_of(value: Any) -> str:
 
 
 def record_text(kind: str, value: Mapping[str, Any]) -> str:
-    """Return the text of a record with its kind, schema and checksum.
+    """Return the text of a record.
 
-    A value that JSON does not know is written as `str(value)`.
+    Args:
+        kind: the kind of record, such as `report`.
+        value: its fields, besides kind, schema and checksum. A value that JSON does not know is written as
+            `str(value)`.
     """
     assert CHECKSUM not in value, "a record that was read is written again with its old checksum"
     # Convert to JSON and back, so that the checksum is that of the data that a reader gets (a tuple becomes a list).

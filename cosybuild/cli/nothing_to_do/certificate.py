@@ -117,14 +117,25 @@ def write(
 
 
 def check(directory: PathLike, argv: Sequence[str]) -> str | None:
-    """Return the message of the certificate for this command line if it is still valid, else None."""
+    """Return the message of the certificate for a command line if it is still valid, else None.
+
+    Args:
+        directory: the directory of the certificates.
+        argv: the command line's overrides, in order.
+    """
     return examine(directory, argv)[0]
 
 
 def examine(directory: PathLike, argv: Sequence[str]) -> tuple[str | None, str]:
-    """Return the message of a certificate that is still valid, and an empty text.
+    """Check the certificate for a command line.
 
-    If there is no valid certificate, return None and the reason, such as the name of a file that changed.
+    Args:
+        directory: the directory of the certificates.
+        argv: the command line's overrides, in order.
+
+    Returns:
+        The message of the certificate and an empty text if it is valid; else None and the reason, such as the name of a
+            file that changed.
     """
     try:
         with open(_path(directory, argv), encoding="ascii") as file:

@@ -23,9 +23,13 @@ def setting(default: Any, help: str, *, local: bool = False) -> Any:
 
 
 def settings_class(owner: Any, name: str) -> type | None:
-    """Return the settings class in the type of a field of `owner`, or None if the type has none.
+    """Return the settings class in the type of a field, such as `TrtSettings` in `TrtSettings | None`.
 
-    The field may be optional, and may be a sequence or mapping of settings.
+    The type may also be a sequence or mapping of settings. Return None if it has no settings class.
+
+    Args:
+        owner: the dataclass with the field.
+        name: the name of the field.
     """
     hint = typing.get_type_hints(owner).get(name)
     candidates = [one for one in (hint, *typing.get_args(hint)) if isinstance(one, type)]

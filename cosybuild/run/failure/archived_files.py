@@ -57,6 +57,10 @@ def in_one_directory(artifacts: Mapping[str, Artifact], archive: Path) -> Iterat
 
     ONNX Runtime looks for the external data of a graph by name, in the directory of the graph.
 
+    Args:
+        artifacts: slot -> artifact.
+        archive: the failure archive, for the errors.
+
     Raises:
         ConfigurationError: a graph names other weight files, or an .npz file is not valid.
     """
