@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import lzma
 import math
 import statistics
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 
 from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
 from cosybuild.digest import digest_of
@@ -19,7 +22,16 @@ from cosybuild.models.spec import ModelSpec
 
 Shape = tuple[int, ...]
 
+UNREADABLE = (
+    *(OSError, ValueError, TypeError, LookupError, SyntaxError, EOFError, MemoryError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
+"""The exceptions with which zipfile, ast and numpy refuse an archive or an array. RuntimeError: a password, a
+compression without a module, or a header that is nested too deeply."""
+
 _MAGIC = b"\x93NUMPY"
+_FIELDS = {"descr", "fortran_order", "shape"}
+_ARCHIVE = (b"PK\x03\x04", b"PK\x05\x06")
 _SAVE = "Next: save one array for each input with numpy.savez, under the name of the input."
 
 
@@ -76,9 +88,10 @@ def given_batches(files: Sequence[Path], spec: ModelSpec, *, yielded: bool = Fal
 
 def _batch(path: Path, shown: str, spec: ModelSpec) -> GivenBatch:
     try:
-        digest, shapes = digest_of(path), _shapes(path)
-    except (OSError, ValueError, SyntaxError, EOFError, zipfile.BadZipFile) as error:
-        raise ConfigurationError(f"{shown} in verify.inputs cannot be read as .npz: {error}.", hint=_SAVE) from error
+        shapes, digest = _shapes(path), digest_of(path)
+    except UNREADABLE as error:
+        said = str(error).rstrip(".") or type(error).__name__
+        raise ConfigurationError(f"{shown} in verify.inputs cannot be read as .npz: {said}.", hint=_SAVE) from error
     names = [tensor.name for tensor in spec.inputs]
     if set(shapes) != set(names):
         raise ConfigurationError(
@@ -169,19 +182,32 @@ def check_inside(batches: Sequence[GivenBatch], profiles: Sequence[Profile], spe
 
 def _shapes(path: Path) -> dict[str, Shape]:
     """Return the shape of each array of an .npz file by its name. Only the headers are read."""
-    with zipfile.ZipFile(path) as archive:
-        return {entry.filename.removesuffix(".npy"): _shape(archive, entry) for entry in archive.infolist()}
+    if not S_ISREG(path.stat().st_mode):
+        raise ValueError("it is not a regular file")
+    found: dict[str, Shape] = {}
+    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        file.seek(0)
+        if file.read(4) not in _ARCHIVE:
+            raise ValueError("it does not begin as a zip archive")  # numpy would read something else
+        for entry in archive.infolist():
+            name = entry.filename.removesuffix(".npy")
+            if name in found:
+                raise ValueError(f"it has two arrays {name!a:.100}")
+            found[name] = _shape(archive, entry)
+    return found
 
 
 def _shape(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Shape:
     with archive.open(entry) as file:
         start = file.read(8)
-        if start[:6] != _MAGIC:
-            raise ValueError(f"{entry.filename} is not an array of numpy")
+        if start[:6] != _MAGIC or start[6] not in (1, 2, 3):
+            raise ValueError(f"{entry.filename!a:.100} is not an array of numpy")
         length = int.from_bytes(file.read(2 if start[6] == 1 else 4), "little")
-        if length > 1 << 20:
-            raise ValueError(f"{entry.filename} has a header of {length} bytes")
-        header = ast.literal_eval(file.read(length).decode("latin-1"))
-    if not isinstance(header, dict) or not isinstance(header.get("shape"), tuple):
-        raise ValueError(f"{entry.filename} has no shape")
-    return tuple(int(size) for size in header["shape"])
+        text = file.read(length) if length <= 1 << 16 else b""
+        if len(text) != length:
+            raise ValueError(f"{entry.filename!a:.100} has a header of {length} bytes")
+        header = ast.literal_eval(text.decode("utf-8" if start[6] == 3 else "latin-1"))
+    shape = header.get("shape") if isinstance(header, dict) and set(header) == _FIELDS else None
+    if not isinstance(shape, tuple) or not all(type(size) is int and size >= 0 for size in shape):
+        raise ValueError(f"{entry.filename!a:.100} has no valid header")
+    return shape

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cosybuild.errors import ConfigurationError
-from cosybuild.models.given import GivenBatch
+from cosybuild.models.given import UNREADABLE, GivenBatch
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.numerics.inputs import Array, numpy_dtype
 from cosybuild.numerics.npz import save_arrays, with_bfloat16
@@ -37,17 +37,25 @@ def read_batch(batch: GivenBatch, spec: ModelSpec) -> dict[str, Array]:
         raise ConfigurationError(
             f"{batch.path} of verify.inputs changed while the build ran.", hint="Next: run the same command again."
         )
-    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-        return {tensor.name: _typed(batch, tensor, with_bfloat16(stored[tensor.name])) for tensor in spec.inputs}
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            arrays = {tensor.name: with_bfloat16(stored[tensor.name]) for tensor in spec.inputs}
+    except UNREADABLE as error:
+        raise ConfigurationError(
+            f"{batch.path} of verify.inputs cannot be read: {str(error) or type(error).__name__}",
+            hint="Next: save the arrays with numpy.savez, without allow_pickle.",
+        ) from error
+    return {tensor.name: _typed(batch, tensor, arrays[tensor.name]) for tensor in spec.inputs}
 
 
 def _typed(batch: GivenBatch, tensor: TensorSpec, values: Array) -> Array:
     wanted = numpy_dtype(tensor.dtype)
     floats = ("float16", "bfloat16", "float32", "float64")
     if values.dtype != wanted and not (values.dtype.name in floats and wanted.name in floats):
+        is_number = values.dtype.kind in "biuf" and values.dtype.name not in floats
         with np.errstate(invalid="ignore"):
-            converted = values.astype(wanted)
-        if values.dtype.name in floats or wanted.name in floats or not np.array_equal(converted, values):
+            converted = values.astype(wanted) if is_number else None
+        if converted is None or wanted.name in floats or not np.array_equal(converted, values):
             raise ConfigurationError(
                 f"{tensor.name} in {batch.path} (verify.inputs) has the type {values.dtype.name}; the model takes "
                 f"{tensor.dtype}.",
