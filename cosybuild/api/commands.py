@@ -106,7 +106,10 @@ def sweep(overrides: Sequence[str]) -> SweepReport:
 
 
 def error_of(failure: Failure) -> CosybuildError:
-    """Convert a recorded failure to an exception. Its class is the one with the kind of the failure."""
+    """Convert a recorded failure to an exception.
+
+    The class of the exception is the class of errors with the same `kind`, else CosybuildError.
+    """
     classes = (cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, CosybuildError))
     cls = next((cls for cls in classes if cls.kind == failure.kind), CosybuildError)
     return cls(failure.message, hint=failure.hint)

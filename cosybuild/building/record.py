@@ -15,11 +15,11 @@ Action = Literal["hit", "pulled", "built", "blocked", "failed", "not reached"]
 
 @dataclass(frozen=True)
 class Input:
-    """The content of one input slot.
+    """The content of one input slot of a step.
 
     Attributes:
-        producer: the label of the step that made it, or `source`.
-        digest: the digest of its content.
+        producer: the label of the step that made the content, or `source` for a file of the user.
+        digest: the digest of the content.
     """
 
     producer: str

@@ -60,7 +60,7 @@ class Stage(ABC, Generic[RequestT_contra]):
 
     @property
     def part(self) -> str:
-        """The part of a joint build whose slots and sources the stage uses; empty for a stage of the whole build."""
+        """In a joint build, the network whose slots and sources the stage uses; else an empty text."""
         return ""
 
     @property

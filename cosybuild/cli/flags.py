@@ -18,7 +18,8 @@ _JUNIT = "--junit"
 class Volume(Enum):
     """The amount of output.
 
-    `quiet` prints the artifacts and errors only, `usual` the usual lines, and `all` a line for every event.
+    `quiet` prints only the artifacts and errors, `usual` also the progress and a summary, and `all` also a line for
+    every event.
     """
 
     quiet = "-q"

@@ -33,6 +33,9 @@ class Terminal(Console):
         super().__init__(markup=False, emoji=False, highlight=False, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Yield the segments of a renderable with control characters in texts escaped; keep those of rich itself."""
+        """Yield the segments of a renderable.
+
+        Control characters in the texts become escapes. The control codes that rich itself adds are kept.
+        """
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)

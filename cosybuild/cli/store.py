@@ -98,7 +98,7 @@ def _push(store: Store, url: str, given: Sequence[str]) -> int:
     faults: list[str] = []
     sent = 0
     for entry in store.entries():
-        # Unlike `entries`, `find` also checks the files of an entry. A damaged file must not reach the remote.
+        # `find` checks the entry and its files again, and warns of damage. A damaged file must not reach the remote.
         if (sound := store.find(entry.key)) is not None:
             remote.upload(sound, faults.append)
             sent += 1

@@ -34,7 +34,7 @@ def prepare(settings_of: Callable[[DictConfig], Settings] = parse) -> None:
     """Register the schema, launchers, resolvers and installed configurations with Hydra; call this before composing.
 
     Args:
-        settings_of: a function from a composed configuration to its settings. It raises CosybuildError for a
+        settings_of: called with a composed configuration; returns its settings. It raises CosybuildError for a
             configuration that cannot be built, before Hydra creates a directory.
     """
     register()

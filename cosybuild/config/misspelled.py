@@ -53,8 +53,8 @@ def refused_value(error: BaseException, origin: BaseException) -> ConfigurationE
 def suggestion(full_key: str, known: Sequence[str], value: str | None = None) -> str:
     """Return a text such as ` Did you mean export.opset?` for an unknown setting; empty if no setting is similar.
 
-    The first setting that exists is suggested: a similar name in the same group, the same name in another group, a
-    similar name in another group.
+    Suggest the first of these that exists: a similar name in the same group, the same name in another group, a similar
+    name in another group.
 
     Args:
         full_key: the dotted name as it was given.

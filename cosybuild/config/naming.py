@@ -18,7 +18,7 @@ from cosybuild.config.sweep_naming import register_sweep_resolvers
 from cosybuild.system.typed_json import to_json
 
 _NOT_OF_THE_BUILD = ("store", "benchmark", "deploy", "dry_run", "lock", "hold_to", "objective", "must_produce")
-"""Settings that do not change the artifacts, but e.g. where files are stored or what is printed."""
+"""Settings that change, for example, where files are stored or what is printed, but not the artifacts."""
 
 _DEFAULTS = {"component": to_json(ComponentSettings()), "vocoder": to_json(VocoderSettings())}
 """Groups that are missing in records of earlier releases, and the value of each that describes their builds."""
@@ -46,7 +46,7 @@ def register_resolvers(settings_of: Callable[[DictConfig], Settings]) -> None:
     each time, so that an invalid configuration is refused before anything is written.
 
     Args:
-        settings_of: a function from a composed configuration without the `hydra` node to its settings. It raises a
+        settings_of: called with a composed configuration without the `hydra` node; returns its settings. It raises a
             CosybuildError for a configuration that cannot be built.
     """
 
@@ -76,8 +76,8 @@ def config_digest(settings: Settings) -> str:
 def relevant(plain: Mapping[str, Any]) -> dict[str, Any]:
     """Return a configuration as plain data, without the settings that do not change the artifacts.
 
-    Settings that earlier releases did not have are left out if their value describes the builds of those releases. So a
-    recorded configuration gives the same result as then.
+    Settings that earlier releases did not have are left out if their value describes the builds of those releases. So
+    the digest of a configuration that an earlier release recorded does not change.
     """
     kept = {
         name: value

@@ -26,7 +26,7 @@ def register_sweep_resolvers(run_dir: Callable[[DictConfig], str]) -> None:
     """Register `${cosybuild.sweep_dir:}` and `${cosybuild.sweep_subdir:}` with OmegaConf.
 
     Args:
-        run_dir: a function from a job's configuration to its run directory. It raises CosybuildError for a
+        run_dir: called with a job's configuration; returns its run directory. It raises CosybuildError for a
             configuration that cannot be built.
     """
 

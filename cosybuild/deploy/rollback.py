@@ -29,12 +29,12 @@ _UNDO = "staging-undo"
 
 @dataclass(frozen=True)
 class Backup:
-    """A backup that exists.
+    """A backup of the files that one change replaced.
 
     Attributes:
-        number: its number.
-        directory: the directory with its files.
-        record: its record.
+        number: the number of the change.
+        directory: the directory with the files.
+        record: the record of the backup.
     """
 
     number: int

@@ -163,9 +163,10 @@ def _objections(placements: Sequence[Placement], sm: int | None) -> list[str]:
 
 
 def _puts(placement: Placement, settings: DeploySettings, forced: Sequence[str], whole: bool) -> list[Put]:
-    """Return the files to write for one artifact, in this order.
+    """Return the files to write for one artifact, in the order in which they are put in place.
 
-    The next manifest, the companions, the artifact and the final manifest.
+    The order is: the new manifest with the suffix NEXT, the companions, the artifact, and the manifest under its final
+    name. So a manifest describes the artifact at any time.
     """
     item, manifest = placement.item, placement.item.manifest
     folder, _, own = placement.name.rpartition("/")

@@ -74,8 +74,8 @@ def profile_lines(report: Mapping[str, Any]) -> Iterator[str]:
 def voice_lines(report: Mapping[str, Any]) -> Iterator[str]:
     """Yield the section on the whole voice.
 
-    It compares each form (a set of graphs in one precision) with float64, gives the loss that each lowered part causes,
-    and names the metrics that decide.
+    It compares each form with float64, gives the loss that each lowered part causes, and names the metrics that decide.
+    A form is a choice of artifacts for the parts of the voice, such as all in float32.
     """
     for metrics in voice.metrics_of(report):
         yield "## Whole voice"

@@ -18,7 +18,9 @@ _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 640, 150, 56, 22
 
 
 def sound_section(media: Mapping[str, Any]) -> str:
-    """Return the section on one utterance: first the reference, then each form, which is a set of built artifacts.
+    """Return the section on one utterance: first the float64 reference, then each form of the voice.
+
+    A form is a choice of artifacts for the parts of the voice, such as all in float32.
 
     Args:
         media: the content of the file of `run.media`.

@@ -68,7 +68,10 @@ def _parts(report: Mapping[str, Any], directory: str) -> Iterator[RenderableType
 
 
 def _voice(metrics: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """Yield two tables: the figures of each form of a whole voice, and the loss that each lowered part causes."""
+    """Yield two tables: the figures of each form of a whole voice, and the loss that each lowered part causes.
+
+    A form is a choice of artifacts for the parts of the voice, such as all in float32.
+    """
     for head, rows in ((voice.FORMS, voice.form_rows(metrics)), (voice.LOSSES, voice.loss_rows(metrics))):
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for column in head:

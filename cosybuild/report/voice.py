@@ -1,6 +1,6 @@
 """Tables on the verification of a whole voice: the figures of each form, and the loss that each lowered part causes.
 
-A form is one set of graphs that together compute the voice, e.g. all parts in float32.
+A form is a choice of artifacts for the parts of the voice, such as all in float32, or one of them lowered.
 """
 
 from __future__ import annotations

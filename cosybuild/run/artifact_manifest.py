@@ -18,7 +18,10 @@ _JUDGED = {
     "verify_torchscript": "torchscript",
     "verify_openvino": "openvino",
 }
-"""Stage of a verification -> the slot whose artifact it verifies. `verify_engine` verifies the slot of an engine."""
+"""Name of a verifying stage -> the slot whose artifact it verifies.
+
+`verify_engine` is not listed: it verifies the artifact in the slot of an engine.
+"""
 _WHOLE = "verify_voice"
 """The stage that verifies the graphs of all parts of a voice together. Its inputs are named `part.slot`."""
 

@@ -35,9 +35,11 @@ def is_evidence(slot: str) -> bool:
 class Final:
     """The artifact to deliver for one slot: the last content that the run gave this slot.
 
+    A slot is the name under which a stage makes an artifact, such as `graph`.
+
     Attributes:
         part: the name of one network in a joint build of several networks, else an empty text.
-        slot: the slot of the part.
+        slot: the slot, without the name of the network.
         label: the label of the step that made the artifact.
         artifact: the content, with the file paths in the store or in the record.
     """
@@ -75,7 +77,7 @@ class Final:
 
 
 def delivered_slots(outcome: Outcome) -> list[Final]:
-    """Return the last content of every slot of every part.
+    """Return the last content of every slot (such as `graph`) of every network.
 
     For a failed run, return the evidence, and only those artifacts that passed all of their verifications.
     """
@@ -132,8 +134,8 @@ def deliver(
         plan: the plan of the run.
         outcome: the records of the run's steps.
         run: the run directory.
-        origin: a function from a part to the origin for its manifests (see `facts.origin_of`): the model, the weights,
-            the configuration and the versions.
+        origin: called with the name of a network in a joint build, else with an empty text. It returns the origin for
+            the manifests (see `facts.origin_of`): the model, the weights, the configuration and the versions.
 
     Returns:
         The delivered artifacts, without the evidence.

@@ -149,7 +149,7 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
 def _deploy(request: Request, directory: Path, report: dict[str, Any], pending: Sequence[str]) -> None:
     """Deploy a run whose report is already written, and add the deployment to the report.
 
-    If the deployment is refused, the report of the build is therefore kept.
+    The report of the build is kept even if the deployment is refused.
 
     Args:
         request: the request of the run.

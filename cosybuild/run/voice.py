@@ -29,15 +29,16 @@ _PARTS = (ComponentName.frontend, ComponentName.estimator, ComponentName.vocoder
 def voice_request(
     settings: Settings, resolve: Callable[[Settings], Subject], request_of: Callable[[Settings, Subject], Request]
 ) -> Request:
-    """Return the request of `component=token2wav`.
+    """Return the request of `component=token2wav`, which builds several networks (parts) in one plan.
 
     The request of each part is the same as for a build of that part alone, and so are the keys. An ONNX file that the
     directory does not have is left out, and a note says so.
 
     Args:
         settings: the configuration.
-        resolve: a function from the settings of one component to its subject; it is called once for each part.
-        request_of: a function from the settings and the subject of one component to its request.
+        resolve: called with the settings of one part; returns its subject, which is the resolved model. It is called
+            once for each part.
+        request_of: called with the settings and the subject of one part; returns its request.
 
     Raises:
         ConfigurationError: a setting applies to one network only.

@@ -163,7 +163,7 @@ class _Contents:
 
 
 def _grace_start(store: Store, grace: float, dry_run: bool) -> tuple[float, float]:
-    """Return the start of the grace period and the present time, both in seconds of the file system's clock."""
+    """Return the start of the grace period and the present time, both in seconds since the epoch."""
     if dry_run or not store.path.exists():
         now = time.time()
     else:

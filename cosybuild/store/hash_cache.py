@@ -99,7 +99,7 @@ class HashCache:
         )
 
     def learn(self, path: Path, digest: str) -> None:
-        """Store the digest of a file that was just read, if any later write to it is certain to change its stamp."""
+        """Store the digest of a file that was just read, unless a later write might leave the file's stamp as it is."""
         name = os.path.abspath(path)  # noqa: PTH100 - resolve() would follow links
         with suppress(OSError):
             stamp = stamp_of(path.stat())

@@ -51,7 +51,7 @@ class CacheKey:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def diff(self, old: CacheKey) -> tuple[Reason, ...]:
-        """Return the parts that differ from those of the key `old`, sorted by name."""
+        """Return the parts in which this key differs from the key `old`, sorted by name."""
         names = sorted(set(self.parts) | set(old.parts))
         pairs = ((n, old.parts.get(n, ABSENT), self.parts.get(n, ABSENT)) for n in names)
         return tuple(Reason(name, was, now) for name, was, now in pairs if was != now)

@@ -191,7 +191,10 @@ class Remote:
         return False
 
     def _is_file(self, files: Any, name: str) -> bool:
-        """Return True if a regular file has this name. In an object store, every name is that of a regular file."""
+        """Return True if a regular file has this name.
+
+        Object stores contain nothing but regular files, so no request is sent to them.
+        """
         return _protocol(self.url) in _ATOMIC or within(PATIENCE_SECONDS, files.info, name)["type"] == "file"
 
     def _upload(self, files: Any, name: str, content: Path | bytes) -> None:

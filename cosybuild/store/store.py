@@ -44,8 +44,8 @@ class Store:
         verify: read and check every stored file that is used, not only its size and seal.
         wait_seconds: the longest time, in seconds, that `building` waits for another process.
         warn: called with a message if anything is damaged, lost or out of reach.
-        judge: a function from the stage, `metrics` and `made` of an entry to a fault of them, as a phrase, or None. An
-            entry with a fault counts as damaged.
+        judge: called with the stage, `metrics` and `made` of an entry; returns a fault of them as a phrase, or None.
+            An entry with a fault counts as damaged.
 
     Raises:
         StoreError: the directory belongs to a newer version, or cannot be read.

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 USE_SECONDS = 600.0
-"""The smallest age, in seconds, of the recorded use of an entry at which a new use is recorded.
+"""A new use of an entry is recorded only if the recorded use is older than this, in seconds.
 
 So a build that finds all its results usually writes nothing.
 """

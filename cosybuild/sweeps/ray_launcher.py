@@ -118,7 +118,7 @@ def _collect(
     """Wait for all jobs, and write the records of each when it ends.
 
     Returns:
-        The number of a job -> its result, and the number of a lost job -> its error.
+        Two mappings: the number of a job -> its result, and the number of a lost job -> its error.
     """
     returned: dict[int, JobReturn] = {}
     lost: dict[int, BaseException] = {}

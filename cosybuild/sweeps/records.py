@@ -120,7 +120,7 @@ def write_cell(directory: Path, record: CellRecord) -> None:
 
 
 def codes(sweep: Mapping[str, Any]) -> Iterator[int]:
-    """Yield the exit code of each cell in the content of sweep.json. A cell that did not end has that of BuildError."""
+    """Yield the exit code of each cell in the content of sweep.json; that of BuildError for a cell without end."""
     from cosybuild.errors import BuildError
 
     for cell in sweep["cells"]:

@@ -71,7 +71,7 @@ _CAUSES = {
     errno.EIO: _same("the disk reports an input/output error", "Next: check the system log; the disk may be failing"),
     errno.ESTALE: _same("the network file system lost the file", "Next: check the mount, and run again"),
 }
-"""errno -> the cause, the next command for a path of the store, and the next command for another path."""
+"""errno -> three texts: the cause, the next command for a path in the store, and the next command for another path."""
 
 
 def store_error(error: OSError, doing: str, path: Path | str) -> StoreError:
