@@ -45,9 +45,9 @@ class Script:
 
 @dataclass(frozen=True)
 class Component:
-    """One network of a model directory. The functions import torch only when they are called.
+    """One network of a model directory, described by facts and functions.
 
-    The functions are described as (arguments) -> result.
+    The functions are described as (arguments) -> result. They import torch only when they are called.
 
     Attributes:
         name: the option of the configuration group `component` that chooses this network.

@@ -33,7 +33,7 @@ class StateDictLoader:
     def __call__(
         self, variant: Variant, weights: Path | None, seed: int, note: Note, asked: str | None = None
     ) -> nn.Module:
-        """Return the network in evaluation mode, without gradients; arguments: see `Component.load`."""
+        """Return the network in evaluation mode, without gradients; the arguments are those of `Component.load`."""
         import torch
 
         from cosybuild.models.checkpoint import read_weights

@@ -8,7 +8,7 @@ from cosybuild.models.components.graph_file import GraphFile
 from cosybuild.models.spec import Axis, ModelSpec, TensorSpec
 
 _LONGEST = 3000
-"""Frames of the longest recording that upstream gives to the tokenizer: 30 s."""
+"""The frames of the longest recording that CosyVoice passes to the tokenizer: 30 s."""
 
 TOKENIZER = GraphFile(
     name=ComponentName.tokenizer,

@@ -102,7 +102,12 @@ FAMILIES: Mapping[Family, FamilyFacts] = {
 
 
 def hyperparameter_fault(family: Family, values: Mapping[str, Any]) -> str | None:
-    """Return the fault in a complete set of hyper-parameters (a value of the wrong kind, a contradiction), or None."""
+    """Check the hyper-parameters of an estimator, and return a text about the first wrong one, or None.
+
+    Args:
+        family: the CosyVoice version.
+        values: a value for every hyper-parameter of this version.
+    """
     for name, published in FAMILIES[family].hyperparameters.items():
         expected = _expected(name, values[name], published)
         if expected is not None:

@@ -13,7 +13,7 @@ from cosybuild.models.subject import Solver
 
 
 class Estimator(Protocol):
-    """A callable that returns the velocity of a guidance pair; `families.estimator_spec` describes its inputs."""
+    """A callable that returns the velocity (2 * B, mel, T) of B guidance pairs; inputs: see `estimator_spec`."""
 
     def __call__(self, x: Tensor, mask: Tensor, mu: Tensor, t: Tensor, spks: Tensor, cond: Tensor, /) -> Tensor: ...
 

@@ -1,4 +1,4 @@
-"""The download of a model directory from a hub, limited to the files that a build needs."""
+"""Download a model directory from a hub, but only the files that a build needs."""
 
 from __future__ import annotations
 

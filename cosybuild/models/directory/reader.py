@@ -89,7 +89,8 @@ def read_model_directory(
         asked: the setting `model`; it chooses the yaml if the directory has files of several versions.
 
     Raises:
-        ModelDirectoryError: there is no yaml or more than one, a network is of another class, or a value is not valid.
+        ModelDirectoryError: there is no yaml, there are yaml files of several versions, a network is of another class,
+            or a value is not valid.
     """
     found = find_yaml(path, asked)
     family, yaml, document = found.family, found.path, found.document

@@ -15,8 +15,7 @@ from cosybuild.models.directory.hyperpyyaml import Node, mapping, read_hyperpyya
 YAML_NAMES = tuple(facts.yaml for facts in FAMILIES.values())
 
 STEP_AUDIO_YAML = "flow.yaml"
-"""The name of the yaml of Step-Audio 2's token2wav. Except for the estimator, its classes are named as in CosyVoice 2.
-"""
+"""The name of Step-Audio 2's token2wav yaml. All its classes except the estimator are named as in CosyVoice 2."""
 
 
 @dataclass(frozen=True)

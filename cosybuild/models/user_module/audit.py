@@ -39,8 +39,8 @@ class Reads:
     """The files, directories and modules that code has read.
 
     Attributes:
-        files: absolute path of every file that was opened for reading, even if that failed. A file that the code wrote
-            before it read it is left out.
+        files: absolute path of every file that was opened for reading, even if that failed. Files in `written` are left
+            out.
         written: absolute path of every file that was created or emptied before it was read. Appending to an existing
             file keeps its content, so such a file is not included.
         listed: absolute path of every directory that was listed.

@@ -1,4 +1,4 @@
-"""The inputs and outputs that a user declares for `model=module` and `model=onnx`, and their checks."""
+"""Read and check the inputs and outputs that a user declares for `model=module` and `model=onnx`."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class CausalConv1d(nn.Conv1d):
 
 
 def convolution(causal: bool, dim_in: int, dim_out: int) -> nn.Conv1d:
-    """Return a convolution over three frames: the past ones if causal, else the frame and both its neighbours."""
+    """Return a convolution over a frame and the two before it if `causal`, else over a frame and its neighbours."""
     return CausalConv1d(dim_in, dim_out, UNET_KERNEL) if causal else nn.Conv1d(dim_in, dim_out, 3, padding=1)
 
 
@@ -58,6 +58,7 @@ class FrameGroupNorm(nn.GroupNorm):
     """A group norm without torch's check of the batch size, which causes a warning in a trace."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, T) to (B, C, T)."""
         return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
@@ -80,10 +81,10 @@ class ConvBlock(nn.Module):
 
 
 class ResnetBlock(nn.Module):
-    """Two convolution blocks with the time embedding between them, and a linear shortcut.
+    """A residual block: two convolution blocks, the time embedding added between them, and a linear shortcut.
 
-    Masked frames are zeroed only before each convolution. Elsewhere their values reach no valid frame: attention hides
-    them, and the estimator's output is masked.
+    Masked frames are set to zero only before each convolution. Elsewhere their values do not matter: attention hides
+    them from valid frames, and the estimator's output is masked.
     """
 
     def __init__(self, causal: bool, dim_in: int, dim_out: int, dim_time: int) -> None:
@@ -121,6 +122,7 @@ class FeedForward(nn.Module):
         self.net = nn.ModuleDict({"0": first, "2": nn.Linear(4 * dim, dim)})
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B * T, dim) to (B * T, dim)."""
         first = cast(nn.ModuleDict, self.net["0"])["proj"]
         result: Tensor = self.net["2"](F.gelu(first(x), approximate=self.approximate))
         return result
@@ -137,14 +139,20 @@ class TransformerBlock(nn.Module):
         self.ff = FeedForward(dim, approximate)
 
     def forward(self, x: Tensor, batch: int, level: Level) -> Tensor:
-        """Map (B * T, dim) to (B * T, dim)."""
+        """Map x (B * T, dim) to (B * T, dim).
+
+        Args:
+            x: the frames of all rows.
+            batch: B.
+            level: the attention bias and the caches of this resolution.
+        """
         x = x + self.attn1(self.norm1(x), batch, level.bias, None, *level.past)
         result: Tensor = x + self.ff(self.norm3(x))
         return result
 
 
 class Resample(nn.Module):
-    """A convolution that halves or doubles the number of frames."""
+    """A convolution that doubles the number of frames if `up` is True, else halves it."""
 
     def __init__(self, dim: int, up: bool) -> None:
         super().__init__()
@@ -164,6 +172,7 @@ class Stage(nn.ModuleList):
 
     @property
     def resnet(self) -> ResnetBlock:
+        """The residual block at the begin of the stage."""
         return cast(ResnetBlock, self[0])
 
     def forward(self, x: Tensor, time: Tensor, level: Level) -> Tensor:

@@ -18,7 +18,7 @@ _EPSILON = 1e-6
 
 
 class InputEmbedding(nn.Module):
-    """The projection of all inputs to the model's width, plus a causal positional convolution."""
+    """The projection of the joined inputs to the width of the transformer, plus a causal positional convolution."""
 
     def __init__(self, dim_in: int, dim: int) -> None:
         super().__init__()
@@ -39,7 +39,12 @@ class InputEmbedding(nn.Module):
 
 
 class Modulation(nn.Module):
-    """A linear layer from the time embedding to `parts` shifts, scales and gates."""
+    """A linear layer from the time embedding to shifts, scales and gates.
+
+    Args:
+        dim: channels of the time embedding and of each result.
+        parts: number of results.
+    """
 
     def __init__(self, dim: int, parts: int) -> None:
         super().__init__()
@@ -72,6 +77,7 @@ class FeedForward(nn.Module):
         self.ff = nn.ModuleDict({"0": nn.ModuleList([nn.Linear(dim, inner)]), "2": nn.Linear(inner, dim)})
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, T, dim) to (B, T, dim)."""
         first, second = self.ff.values()
         assert isinstance(first, nn.ModuleList)
         result: Tensor = second(F.gelu(first[0](x), approximate="tanh"))

@@ -15,9 +15,9 @@ from cosybuild.models.cosyvoice.estimator.past import Past
 def sinusoid_frequencies(half: int) -> Tensor:
     """Return exp(-ln(10000) / (half - 1) * k) for k < half, rounded to float32.
 
-    The exponents are float32, as in upstream. Their exponentials are computed in float64, because float32 exponentials
-    differ between processors in the last place. Such a difference changes a phase of 1000 rad by 6e-5 rad, so graphs
-    of one model would differ between machines.
+    The exponents are float32, as in CosyVoice. Their exponentials are computed in float64, because float32 exponentials
+    differ between processors in the last place. Such a difference would change a phase of 1000 rad by 6e-5 rad, and the
+    graphs of one model would differ between machines.
     """
     # The device is explicit: a module that is built on the meta device needs these values, too.
     exponents = torch.arange(half, device="cpu", dtype=torch.float32) * -(math.log(10000) / (half - 1))

@@ -104,7 +104,7 @@ class InterpolatingFrontEnd(FrontEnd):
 
 
 class UpsamplingFrontEnd(FrontEnd):
-    """The front end of CosyVoice 2: a conformer that doubles or further multiplies the rate of the tokens.
+    """The front end of CosyVoice 2: a conformer that turns each token into `ratio` frames.
 
     Args:
         sizes: the sizes that all versions have.

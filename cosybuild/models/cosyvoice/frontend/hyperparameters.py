@@ -49,7 +49,12 @@ conformer layers after the up-sampling, a constant 4 in CosyVoice's code.
 
 
 def front_end_fault(family: Family, values: Mapping[str, Any]) -> str | None:
-    """Return the fault in a complete set of hyper-parameters (a value of the wrong kind, a contradiction), or None."""
+    """Check the hyper-parameters of a front end, and return a text about the first wrong one, or None.
+
+    Args:
+        family: the CosyVoice version.
+        values: a value for every hyper-parameter of this version.
+    """
     for name in PUBLISHED[family]:
         value = values[name]
         if name == "sampling_ratios":

@@ -231,7 +231,7 @@ def _contradiction(values: VocoderParameters) -> str | None:
 
 
 def _excess(values: VocoderParameters) -> str | None:
-    """Return the fault if a module with these values would be too large to create, else None."""
+    """Return a text about the first value for which the vocoder would be too large to create, or None."""
     blocks = sum(map(len, values.resblock_dilation_sizes)), sum(map(len, values.source_resblock_dilation_sizes))
     layers = len(values.upsample_rates) * (1 + blocks[0]) + blocks[1]
     if layers > MOST_LAYERS:
