@@ -146,7 +146,7 @@ def _number(value: object) -> int:
     """Check that a value is the number of a backup, and return it.
 
     Raises:
-        ValueError: the value is not a whole number from 0 to MOST_BACKUPS.
+        ValueError: the value is not an integer from 0 to MOST_BACKUPS.
     """
     if type(value) is not int or not 0 <= value <= MOST_BACKUPS:
         raise ValueError(f"{value!a:.40} is not the number of a backup")

@@ -1,4 +1,4 @@
-"""Figures (measured values) in JSON: a number, the text of a number that JSON lacks, or null if nothing was measured.
+"""Figures, i.e. measured values, in JSON: a number, a text such as "Infinity", or null if nothing was measured.
 
 JSON has no infinity, but an error of exactly zero has an infinite signal-to-noise ratio. Such figures are written as
 the texts `"Infinity"`, `"-Infinity"` and `"NaN"`, as in Protocol Buffers. Python's `float` and JavaScript's `Number`

@@ -35,7 +35,7 @@ def fault_of(name: str, longest: int = LONGEST) -> str | None:
 
 
 def is_plain_name(name: str) -> bool:
-    """Return True if `name` is safe as a file name on every system. It has no directory."""
+    """Return True if `name` is safe as a file name on every system; a name with a directory is not safe."""
     return fault_of(name) is None
 
 

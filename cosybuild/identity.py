@@ -104,7 +104,7 @@ def part_of(name: str, manifest: Mapping[str, Any] | None) -> str:
 
 
 def weights_part(part: str) -> str:
-    """Return the part that has the weights of `part`. It is `part` itself, except for a cached estimator."""
+    """Return the part whose weights `part` uses: the estimator for a cached estimator, else `part` itself."""
     return ESTIMATOR if part == CACHED_ESTIMATOR else part
 
 

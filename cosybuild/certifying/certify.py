@@ -74,7 +74,7 @@ def certify(task: Task, found: Match, blank: Verdict, emit: Emit) -> Verdict:
 
 
 def _examined(session: Session, one: Candidate, forms: Mapping[bool, Request]) -> dict[bool, Examination]:
-    """Run the file on the probes of each attention variant, and return the outputs, by `streaming`.
+    """Run the file on the probes of each attention variant, and return the results for `streaming` False and True.
 
     Raises:
         InferenceFailed: ONNX Runtime cannot run the file on a probe.
@@ -137,7 +137,7 @@ def _judged(
             if mistakes:
                 note = f"It also has other weights: {said}."
                 return replace(blank, streaming=variant(streaming), mistakes=mistakes, notes=(*blank.notes, note))
-            notes = [f"Its weights are others ({said}), and with them the network computes something else."]
+            notes = [f"It has other weights ({said}), but the network with these weights computes something else."]
     return replace(blank, notes=(*blank.notes, *(notes or [_UNEXPLAINED])))
 
 

@@ -170,7 +170,7 @@ def _without_batch(shape: tuple[int | str, ...], dynamic: bool) -> tuple[int | s
 
 
 def requests_of(found: Match) -> dict[bool, Request]:
-    """Return the request of a build of the network for each attention variant, by `streaming`.
+    """Return the request of a build of the network for each value of `model.streaming` in `found.variants`.
 
     Raises:
         ConfigurationError: the network cannot be built with the fixed axes of the file.

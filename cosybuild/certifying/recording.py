@@ -60,7 +60,10 @@ class _Result:
 
     @property
     def is_right(self) -> bool:
-        """True if the array is as exact as float32 rounding, or as 16-bit rounding and no known mistake explains it."""
+        """True if the array is right: its ratio reaches that of a 16-bit pipeline.
+
+        If a known mistake explains the array, the ratio must also reach the floor.
+        """
         return self.snr_db >= max(self.floor, _NARROW_DB) or (not self.mistakes and self.snr_db >= _NARROW_DB)
 
 
@@ -221,7 +224,7 @@ class _Voice:
         return self.estimator_subject.solver
 
     def _mistaken(self, arrays: Mapping[str, Array]) -> Iterator[tuple[tuple[Known, ...], Array]]:
-        """Yield known mistakes of a pipeline and the mel that a pipeline with them computes.
+        """Yield known mistakes of a pipeline, and the mel that a pipeline with these mistakes computes.
 
         Mistakes in the solver's schedule, guidance and noise are also combined; other mistakes are tried one by one.
         """

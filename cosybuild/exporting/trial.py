@@ -32,9 +32,9 @@ def parameters_of(target: Mapping[str, Any]) -> list[str]:
 def tried_outputs(target: Mapping[str, Any], inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
     """Call a module and return the specifications of its outputs.
 
-    The module is called once, and once more for each dynamic axis of the inputs with this axis made longer. If the size
-    of an output's axis changes in proportion, the axis is declared as a sum of input sizes, such as `2*frames - 1`. If
-    it changes in another way, the axis gets a name of its own.
+    The module is called once, and then once for each dynamic axis of the inputs, with this axis longer. If the size of
+    an output's axis grows in proportion, it is a sum of input sizes, such as `2*frames - 1`. If it changes in another
+    way, the output's axis gets a new name.
 
     Args:
         target: the setting `model.target`, which constructs the module.

@@ -81,7 +81,7 @@ def external_tensors(path: Path) -> tuple[ExternalTensor, ...]:
 
     Raises:
         ValueError: the file is not an ONNX model, or it is truncated.
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with map_file(path) as data:
         return tuple(_tensors(data, "model", 0, len(data), 0))
@@ -92,7 +92,7 @@ def external_locations(path: Path) -> set[str]:
 
     Raises:
         ValueError: the file is not an ONNX model, or it is truncated.
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     return {tensor.location for tensor in external_tensors(path)}
 
@@ -119,7 +119,7 @@ def external_fault(path: Path, listed: Collection[str] | None = None) -> str | N
 
     Raises:
         ValueError: the file is not an ONNX model, or it is truncated.
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     sizes: dict[str, int | None] = {}
     for tensor in external_tensors(path):

@@ -50,8 +50,8 @@ def qualify_names(model: ModelProto, modules: Iterable[str]) -> None:
     """Complete the module names in the node names of torch's TorchScript exporter, in place.
 
     The exporter shortens the dotted name of a module. It keeps the last part that is not a number and the numbers after
-    it: `proj` for `net.0.proj`, and `blocks.0.1` for `blocks.0.1`. A short name that fits several modules stays as it
-    is.
+    it: `proj` for `net.0.proj`, and `blocks.0.1` for `decoder.blocks.0.1`. A short name that fits several modules stays
+    as it is.
 
     Args:
         model: the graph to change.

@@ -223,7 +223,7 @@ def _not_utf8(path: Path, data: bytes, start: int) -> ModelDirectoryError:
 
 
 class _Resolver:
-    """Replaces the references in a document by their values. A circle of references raises an error."""
+    """Replaces the references in a document by their values. If references form a circle, it raises an error."""
 
     def __init__(self, path: Path, document: dict[Any, Any]) -> None:
         self._path = path

@@ -77,7 +77,7 @@ class Trace:
 
     @property
     def is_local(self) -> bool:
-        """True if the trace has files outside installed packages."""
+        """True if the trace has files, directories or missing paths of the user, outside installed packages."""
         return bool(self.files or self.directories or self.absent)
 
     @property

@@ -1,8 +1,9 @@
-"""Check the `_target_`s in an imported record, the configuration of a run from elsewhere, before they are called.
+"""Check the targets (`_target_`) in an imported record before they are called.
 
-A call of a `_target_` runs code. A target is allowed if the user allowed its top-level package by name, if an installed
-distribution contains the package, and if the target is a class of torch modules. Hydra's own list of forbidden targets
-is not sufficient, because it has only a few names.
+An imported record is the configuration of a run that somebody else made. A call of a `_target_` runs code. A target is
+allowed if the user allowed its top-level package by name, if an installed distribution contains the package, and if the
+target is a class of torch modules. Hydra's own list of forbidden targets is not sufficient, because it has only a few
+names.
 """
 
 from __future__ import annotations
