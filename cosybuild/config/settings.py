@@ -45,7 +45,9 @@ class Settings:
         False, "Print the plan with its reasons, and stop; on the command line, dry_run=json prints JSON."
     )
     lock: bool = setting(False, "Write cosybuild.lock in the run directory.")
-    hold_to: str | None = setting(None, "A lock file to which the build is held; any drift is an error.", local=True)
+    hold_to: str | None = setting(
+        None, "A lock file with which the build must agree; any difference is an error.", local=True
+    )
     objective: tuple[Objective, ...] = setting(
         tuple, "The figures that a searching sweeper minimises: error, memory, size, latency, build_time; empty: error."
     )

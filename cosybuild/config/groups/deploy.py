@@ -63,7 +63,7 @@ class DeploySettings:
 
     service: Service = setting(
         Service.bundle,
-        "The service that reads the files; bundle gets all artifacts, and the others have fixed names.",
+        "The runtime that reads the files; bundle takes all artifacts, each of the others reads fixed file names.",
     )
     dir: str | None = setting(
         None, "The model directory in service (triton: the model repository; bundle: any directory)."
@@ -74,9 +74,11 @@ class DeploySettings:
     target_sm: int | None = setting(
         None, "Compute capability times ten of the GPU that will load the engines; null: the GPU of this machine."
     )
-    device_id: int = setting(0, "The device number in token2wav's names of plans.")
+    device_id: int = setting(0, "The number of the GPU, which is a part of token2wav's file names of plans.")
     force: bool = setting(
-        False, "Deploy artifacts that are not verified, pending, random or for another GPU; the manifests record it."
+        False,
+        "Deploy in spite of objections, such as no verification, random weights or another GPU; the manifests record "
+        "them.",
     )
     keep_backups: int = setting(10, "The number of newest backups to keep in the directory; at least 1.")
     sign: str | None = setting(

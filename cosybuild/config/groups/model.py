@@ -73,8 +73,8 @@ class ModelSettings:
     )
     weights_from: str | None = setting(
         None,
-        "The place of the weights in a checkpoint with several, e.g. ema or state_dict.generator; null: the usual "
-        "place, and weights before their moving average.",
+        "The place of the weights in a checkpoint with several sets, e.g. ema or state_dict.generator; null: the usual "
+        "place, and the trained weights, not their moving average.",
     )
     hyperparameters: Any = setting(
         None, "{name: value} for hyper-parameters that differ from the family's; only without a model_dir."

@@ -52,7 +52,7 @@ class OvSettings:
         None, "The smallest signal-to-noise ratio of each output, in dB; null: the gate of the precision."
     )
     max_fp32_share: float = setting(
-        0.0, "The largest share of layers with matrix products that may compute in float32 in a smaller precision."
+        0.0, "For bf16 and fp16: the largest share of the layers with matrix products that may compute in float32."
     )
     on_unmet: Unmet = setting(
         Unmet.fail, "fail or warn if the compiled model computes in other types than the settings ask for."

@@ -17,7 +17,9 @@ class RangeSettings:
     )
     opt: Any = setting("???", "The size for which the engine is tuned.")
     max: Any = setting("???", "The largest size.")
-    multiple_of: int = setting(1, "The model accepts only multiples of this number, as min, opt and max are.")
+    multiple_of: int = setting(
+        1, "The model accepts only multiples of this number; min, opt and max must be multiples too."
+    )
 
 
 @dataclass(frozen=True)

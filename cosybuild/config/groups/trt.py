@@ -88,7 +88,7 @@ class TrtSettings:
         "The kernel libraries that the builder may use, by their TacticSource name in lower case; null: its default.",
     )
     max_fp32_share: float = setting(
-        0.5, "The largest share of matrix arithmetic in fp32 in an engine of a smaller precision."
+        0.5, "In an engine of a smaller precision: the largest share of the matrix arithmetic that may be in fp32."
     )
     on_unmet: Unmet = setting(Unmet.fail, "fail or warn if max_fp32_share is exceeded.")
     on_unfused: Unmet = setting(Unmet.warn, "fail or warn if attention is not fused in a smaller precision.")

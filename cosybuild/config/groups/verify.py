@@ -114,7 +114,9 @@ class VerifySettings:
     """
 
     mode: VerifyMode = setting(
-        VerifyMode.strict, "strict: every corner of the profile; upstream: ten random lengths in 16..512."
+        VerifyMode.strict,
+        "strict: min, opt and max of each profile and the sizes beside them, chunk boundaries and random sizes; "
+        "upstream: ten random lengths in 16..512.",
     )
     rtol: float = setting(1e-4, "The relative tolerance of each element.")
     atol: float = setting(3e-4, "The absolute tolerance of each element, in the output's units.")
@@ -130,7 +132,9 @@ class VerifySettings:
     )
     float64: bool = setting(False, "Compute the reference in float64 too, and compare PyTorch's float32 with it.")
     exhaustive: bool = setting(
-        False, "Also compare both sides of chunk boundaries above 1024 frames, and every case on every hop."
+        False,
+        "Also compare the sizes beside a profile's min and max above 1024 frames, and every case for every conversion "
+        "(hop).",
     )
     lengths: str | None = setting(
         None,
@@ -148,7 +152,9 @@ class VerifySettings:
         dict, "Tolerances of single outputs by name: {probabilities: {floor: 1e-6, lowered: {top5_loss: 0.01}}}."
     )
     solver: SolverCheck | None = setting(SolverCheck, "Solver runs; null: single calls only.")
-    hops: HopGates = setting(HopGates, "The error that each hop from exact arithmetic to the artifact may add.")
+    hops: HopGates = setting(
+        HopGates, "The error that each conversion (hop) between exact arithmetic and artifact may add."
+    )
     profile: bool = setting(False, "Draw the noise profile of a lowered graph; it is always drawn if a gate fails.")
     repeat: int = setting(
         0, "The number of repeated builds, each in a separate process, whose bytes, outputs and times are compared."
