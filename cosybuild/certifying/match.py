@@ -182,17 +182,17 @@ def requests_of(found: Match) -> dict[bool, Request]:
     }
 
 
-def foreign_files(directory: Path) -> list[Path]:
-    """Return the ONNX files in and below a directory that cosybuild did not build, sorted by path.
+def certifiable_files(directory: Path) -> list[Path]:
+    """Return the ONNX files in and below a directory, sorted by path, without those in the backups of deployments.
 
-    cosybuild built a file if a manifest of a build lies beside it and describes its content. A manifest that `certify`
-    wrote does not count. Files in the backups of deployments are left out.
+    A file with the manifest of a build is returned too, because anybody can write a manifest.
     """
     files = (path for path in sorted(directory.rglob("*.onnx")) if STATE not in path.relative_to(directory).parts)
-    return [path for path in files if path.is_file() and not _is_of_build(path)]
+    return [path for path in files if path.is_file()]
 
 
-def _is_of_build(path: Path) -> bool:
+def has_build_manifest(path: Path) -> bool:
+    """Return True if a manifest beside a file states that a build made this content."""
     try:
         manifest = fitting_manifest(path)
     except ValueError:

@@ -11,7 +11,7 @@ from typing import Any
 
 from cosybuild import figure
 from cosybuild.certifying.call import is_recording, run_task
-from cosybuild.certifying.match import foreign_files, locate_model
+from cosybuild.certifying.match import certifiable_files, has_build_manifest, locate_model
 from cosybuild.certifying.sign_off import remove_manifest, sign_off
 from cosybuild.certifying.task import Task
 from cosybuild.certifying.verdict import Outcome, Verdict
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
         metavar="KEY=VALUE|FILE",
         help="model_dir=DIR and other settings of a build, such as verify=upstream; ONNX files, and recordings of "
         "whole pipelines (.npz; docs/howto/certify.md). Default: every "
-        ".onnx below DIR that no build has deployed",
+        ".onnx below DIR",
     )
     parser.option("--junit", "FILE", "write the verdicts as JUnit XML")
     parser.option("--sarif", "FILE", "write the verdicts as SARIF 2.1.0")
@@ -99,12 +99,9 @@ def _tasks(words: Sequence[str]) -> Iterator[Task]:
         return
     assert settings.model_dir is not None
     root = Path(settings.model_dir)
-    files = foreign_files(root)
+    files = certifiable_files(root)
     if not files:
-        raise ConfigurationError(
-            f"{root} has no .onnx file that somebody else made.",
-            hint=f"Next: name the files; `python -m cosybuild check {root}` checks those that a build has deployed.",
-        )
+        raise ConfigurationError(f"{root} has no .onnx file.", hint="Next: name the files.")
     for path in files:
         yield Task(path, path.relative_to(root).as_posix(), settings, streaming)
 
@@ -153,6 +150,11 @@ def _settled(task: Task, verdict: Verdict, *, sign: bool) -> Verdict:
     """Write the manifest of a right file if `sign`, or remove the manifest of a refuted file; return the verdict."""
     if is_recording(task.path):
         return verdict
+    if has_build_manifest(task.path):
+        # Some files of a build, such as a cached estimator, have no counterpart here, but `check` knows them.
+        outcome = Outcome.not_compared if verdict.outcome is Outcome.unmatched else verdict.outcome
+        note = f"It has the manifest of a build, which stays: python -m cosybuild check {task.path}"
+        return replace(verdict, outcome=outcome, notes=(*verdict.notes, note))
     if verdict.outcome is Outcome.right:
         if not sign:
             return verdict

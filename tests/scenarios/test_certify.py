@@ -7,9 +7,10 @@ import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
 import torch
 
-from cosybuild.manifest import read_manifest
+from cosybuild.manifest import read_manifest, write_manifest
 from cosybuild.runtime import load_estimator
 from tests.certifying.foreign import Wrapped, subject_of, write
 from tests.scenarios.commands import DATA, Place
@@ -23,7 +24,7 @@ def test_a_directory_with_a_port_is_certified_and_signed_off(place: Place) -> No
     shutil.copytree(DATA / "cosyvoice1_tiny", model)
     certify = ("certify", "model_dir=model", "verify=upstream", PROFILE)
     refused = place.cosybuild(*certify, code=2)
-    assert "model has no .onnx file that somebody else made" in refused.err
+    assert "model has no .onnx file." in refused.err
     write(model / NAME, subject_of(model))
     wrong = write(model / "wrong.onnx", subject_of(model), lambda module: Wrapped(
         module, lambda x, mask, mu, t, spks, cond: (x, mask, cond, t, spks, mu)))  # fmt: skip
@@ -59,6 +60,20 @@ def test_a_directory_with_a_port_is_certified_and_signed_off(place: Place) -> No
     tuned = place.cosybuild(*certify, code=5)
     assert "right for other weights: " in tuned.out
     assert not (model / f"{NAME}.manifest.json").exists()
+
+
+@pytest.mark.attack("forge", "the file is named and refuted, and its manifest stays")
+def test_a_forged_manifest_of_a_build_does_not_hide_a_wrong_file(place: Place) -> None:
+    model = place.directory / "model"
+    shutil.copytree(DATA / "cosyvoice1_tiny", model)
+    path = write(model / NAME, subject_of(model), lambda module: Wrapped(
+        module, lambda x, mask, mu, t, spks, cond: (x, mask, cond, t, spks, mu)))  # fmt: skip
+    write_manifest(path, {"verified": True, "verified_by": ["verify"], "model": {"family": "cosyvoice1"}})
+    kept = (model / f"{NAME}.manifest.json").read_bytes()
+    ran = place.cosybuild("certify", "model_dir=model", "verify=upstream", PROFILE, "--sign-off", code=5)
+    assert f"wrong: {NAME} (estimator of cosyvoice1, fp32)" in ran.out
+    assert "It has the manifest of a build, which stays" in ran.out
+    assert (model / f"{NAME}.manifest.json").read_bytes() == kept
 
 
 def _hold_junit(path: Path) -> None:
