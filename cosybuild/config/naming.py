@@ -30,6 +30,8 @@ _LATER: Mapping[str, Any] = {
     "model.cache_frames": None,
     "export.static": {},
     "verify.solver.steps": None,
+    "verify.inputs": None,
+    "verify.outputs": {},
     "ov": None,
 }
 """Settings that are missing in records of earlier releases, and the value of each that describes their builds."""

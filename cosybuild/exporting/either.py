@@ -93,6 +93,11 @@ def export_by_either(
     return Export(model, chatter.warnings, Exporter.dynamo, (remark,))
 
 
+def tried_sizes(profiles: Sequence[Profile]) -> dict[str, int]:
+    """Return the sizes at which a graph is run, the smallest of the first profile; they can change the exporter."""
+    return {symbol: within.min for symbol, within in profiles[0].items()} if profiles else {}
+
+
 def _fault_of(
     model: ModelProto, module: nn.Module, spec: ModelSpec, profiles: Sequence[Profile], scratch: Path
 ) -> str | None:
@@ -108,9 +113,9 @@ def _fault_of(
     from cosybuild.onnxgraph.files import save_model
 
     weights = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
-    if not spec.symbols or not profiles or weights > _LARGEST:
+    sizes = tried_sizes(profiles)
+    if not sizes or weights > _LARGEST:
         return None
-    sizes = {symbol: within.min for symbol, within in profiles[0].items()}
     inputs = draw_inputs(spec, Draw(sizes))
     names = [[tensor.name for tensor in side] for side in (spec.inputs, spec.outputs)]
     said = ", ".join(f"{symbol} {size}" for symbol, size in sizes.items())

@@ -46,9 +46,17 @@ def test_settings_that_earlier_records_lack_do_not_change_the_name() -> None:
     assert plain["model"].pop("weights_from") is None
     assert plain["export"].pop("static") == {}
     assert plain["verify"]["solver"].pop("steps") is None
+    assert plain["verify"].pop("inputs") is None
+    assert plain["verify"].pop("outputs") == {}
+    assert plain.pop("ov") is None
     assert relevant(plain) == relevant(to_json(settings_of()))
-    for word in ("model.weights_from=ema", "export.static={seq_len: 9}", "verify.solver.steps=4"):
+    for word in ("model.weights_from=ema", "export.static={seq_len: 9}", "verify.solver.steps=4", "verify.inputs=f"):
         assert config_digest(settings_of(word)) != config_digest(settings_of())
+
+
+def test_the_default_configuration_has_the_digest_of_earlier_releases() -> None:
+    """A new setting must be in `_LATER`. Otherwise every run gets a new directory, and every lock file is refused."""
+    assert config_digest(settings_of()).startswith("71681809e995")
 
 
 def test_a_long_name_of_a_model_directory_leaves_room_for_the_rest() -> None:

@@ -260,6 +260,15 @@ def test_the_key_has_only_settings_that_change_the_graph() -> None:
     assert short["example_sizes"] == {"seq_len": 3}, "the usual example is longer than the profile"
 
 
+def test_the_key_has_the_sizes_by_which_the_exporter_of_a_user_module_is_chosen() -> None:
+    """A graph of the torchscript exporter that is right at 23 frames can be wrong at 4, where dynamo must write it."""
+    first, second = (tiny("cosyvoice2", sizes={"seq_len": (least, 24, 64)}) for least in (4, 23))
+    stage = ExportStage(falls_back=True)
+    assert stage.settings(first)["tried_sizes"] == {"seq_len": 4}
+    assert stage.settings(second)["tried_sizes"] == {"seq_len": 23}
+    assert ExportStage().settings(first) == ExportStage().settings(second)
+
+
 @pytest.mark.parametrize("package", ["onnx-ir", "sympy", "numpy", "protobuf"])
 def test_packages_of_the_dynamo_exporter_are_only_in_the_keys_of_its_graphs(package: str) -> None:
     machine = Environment(versions={package: "99.1"})
