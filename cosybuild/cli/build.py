@@ -49,12 +49,13 @@ def _with_hydra(given: list[str], opening: Opening) -> int:
     flags, words = split_flags(given)
     results = CiResults(flags.junit)
     try:
-        return _built(words, opening, flags, results)
-    except Exception as error:
+        code = _built(words, opening, flags, results)
+    except (Exception, KeyboardInterrupt) as error:
         results.failed(error)
-        raise
-    finally:
         results.write()
+        raise
+    lost = results.write()
+    return code or lost
 
 
 def _built(words: list[str], opening: Opening, flags: Flags, results: CiResults) -> int:

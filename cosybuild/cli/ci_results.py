@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cosybuild.building.record import Failure
-from cosybuild.cli.failure import recorded_failure
-from cosybuild.errors import ConfigurationError
+from cosybuild.cli.failure import recorded_failure, run_guarded
+from cosybuild.cli.printed import say
+from cosybuild.errors import INTERRUPTED, ConfigurationError, StoreError
 from cosybuild.system.files import convert_disk_errors, write_atomic
 from cosybuild.system.typed_json import to_json
 
@@ -28,13 +30,18 @@ class CiResults:
         junit: the JUnit file to write; None for no file.
 
     Raises:
-        ConfigurationError: the directory of the file does not exist.
+        ConfigurationError: the directory of the file does not exist, or the file is a directory.
     """
 
     def __init__(self, junit: Path | None) -> None:
         if junit is not None and not junit.parent.is_dir():
             raise ConfigurationError(
                 f"--junit {junit}: the directory {junit.parent} does not exist.", hint=f"Next: mkdir -p {junit.parent}"
+            )
+        if junit is not None and junit.is_dir():
+            raise ConfigurationError(
+                f"--junit {junit} is a directory; the name of a file is expected.",
+                hint=f"Next: --junit {junit / 'results.xml'}",
             )
         self._junit = junit
         self._summary = os.environ.get(STEP_SUMMARY) or None
@@ -57,19 +64,36 @@ class CiResults:
 
     def failed(self, error: BaseException) -> None:
         """Record an error that ended the command and that no report contains."""
-        self._failure = recorded_failure(error)
+        if isinstance(error, KeyboardInterrupt):
+            hint = "Next: run the same command again; finished steps are kept."
+            self._failure = Failure("", "interrupted", "The command was interrupted.", hint, INTERRUPTED)
+        else:
+            self._failure = recorded_failure(error)
 
-    def write(self) -> None:
+    def write(self) -> int:
         """Write the JUnit file, and append the Markdown summary for GitHub Actions.
 
-        Raises:
-            StoreError: the disk reports an error.
+        Errors are printed and not raised, because they would replace an error of the command.
+
+        Returns:
+            0, or the exit code for a JUnit file that could not be written.
         """
+        if self._summary is not None:
+            try:
+                self._append_summary(Path(self._summary))
+            except StoreError as error:  # nobody asked for it on the command line, so it does not fail the build
+                say(f"warning: no summary for GitHub Actions ({STEP_SUMMARY}): {error.message}", file=sys.stderr)
+        return run_guarded(self._write_junit)
+
+    def _write_junit(self) -> int:
         if self._junit is not None:
             with convert_disk_errors("write", self._junit, of_the_store=False):
                 write_atomic(self._junit, self._junit_text().encode("utf-8", "backslashreplace"), durable=False)
-        if self._summary is not None and (text := self._summary_text()):
-            with convert_disk_errors("write", self._summary, of_the_store=False), Path(self._summary).open(
+        return 0
+
+    def _append_summary(self, path: Path) -> None:
+        if text := self._summary_text():
+            with convert_disk_errors("write", path, of_the_store=False), path.open(
                 "a", encoding="utf-8", errors="backslashreplace"
             ) as file:  # fmt: skip
                 file.write(f"{text}\n")

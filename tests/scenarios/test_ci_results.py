@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from cosybuild.cli.ci_results import CiResults
 from tests.scenarios.commands import DATA, QUICK, Place
 
 
@@ -73,9 +74,28 @@ def test_each_cell_of_a_sweep_is_a_test(checkout: Place) -> None:
 def test_results_that_cannot_be_written_are_refused_before_the_build(checkout: Place) -> None:
     refused = checkout.cosybuild(*QUICK, "--junit", "absent/r.xml", code=2)
     assert "the directory absent does not exist" in refused.err
+    refused = checkout.cosybuild(*QUICK, "--junit", "model", code=2)
+    assert "--junit model is a directory" in refused.err
     refused = checkout.cosybuild(*QUICK, "dry_run=true", "--junit", "r.xml", code=2)
     assert "dry_run=true builds nothing" in refused.err
     assert not (checkout.directory / "outputs").exists()
+
+
+def test_results_that_cannot_be_written_do_not_replace_the_result_of_the_build(checkout: Place) -> None:
+    actions = {"GITHUB_STEP_SUMMARY": "absent/summary.md"}
+    built = checkout.cosybuild(*QUICK, env=actions)
+    assert "warning: no summary for GitHub Actions (GITHUB_STEP_SUMMARY): Cannot write absent/summary.md" in built.err
+    # Only the attempt to write shows that a file cannot be made there.
+    lost = checkout.cosybuild(*QUICK, "export.opset=99", "--junit", "/proc/r.xml", code=2)
+    assert "Cannot write /proc/r.xml" in lost.err
+    assert "export.opset=99" in lost.err
+
+
+def test_an_interrupted_command_is_an_error_and_no_empty_suite(tmp_path: Path) -> None:
+    results = CiResults(tmp_path / "r.xml")
+    results.failed(KeyboardInterrupt())
+    assert results.write() == 0
+    assert cases(tmp_path / "r.xml") == {"build": "error"}
 
 
 def test_a_report_says_what_changed_since_the_last_run(checkout: Place) -> None:
