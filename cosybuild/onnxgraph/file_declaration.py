@@ -35,8 +35,8 @@ def spec_of_graph(path: Path, model: ModelSettings) -> ModelSpec:
 
     Without a declaration, the name, the type and the sizes of a tensor are those in the file. A symbol in the file
     becomes the name of a dynamic axis. An axis with neither size nor symbol is also dynamic: axis 0 gets the name
-    `batch`, axis n of any input `axisN`, and axis n of any output `output_axisN`. In an input with the shape of a
-    recurrent layer's state (layers, batch, width), axis 1 gets the name `batch`.
+    `batch`, axis n of any input `axisN`, and axis n of any output `output_axisN`. If an input has such an axis 0, then
+    axis 1 of an input with the shape of a recurrent layer's state (layers, batch, width) also gets the name `batch`.
 
     Args:
         path: the ONNX file.
@@ -115,10 +115,16 @@ def _completed(
             f"{', '.join(port.name for port in ports) or 'none'}.",
             hint="Next: `python -m cosybuild declare FILE.onnx` prints the declarations of a file.",
         )
-    return tuple(_stated(path, side, port, own.get(port.name, TensorSettings(port.name)), symbols) for port in ports)
+    # (1, ?, 80) alone is more likely a sequence of features than a state.
+    is_batched = side == "input" and any(port.shape[:1] == ("",) for port in ports)
+    return tuple(
+        _stated(path, side, port, own.get(port.name, TensorSettings(port.name)), symbols, is_batched) for port in ports
+    )
 
 
-def _stated(path: Path, side: str, port: GraphPort, own: TensorSettings, symbols: _Symbols) -> TensorSettings:
+def _stated(
+    path: Path, side: str, port: GraphPort, own: TensorSettings, symbols: _Symbols, is_batched: bool
+) -> TensorSettings:
     if port.kind != "tensor":
         raise ModelError(
             f"{path} has the {side} '{port.name}', which is {_AN[port.kind]}; only tensors can be verified and bound.",
@@ -137,7 +143,7 @@ def _stated(path: Path, side: str, port: GraphPort, own: TensorSettings, symbols
             hint=f"Next: model.inputs=[{{name: {port.name}, shape: [1, n]}}], with one entry for each axis.",
         )
     shape = [symbols.name(side, axis, size) for axis, size in enumerate(port.shape)]
-    if side == "input" and _is_state(port):
+    if is_batched and _is_state(port):
         shape[1] = BATCH
     return replace(
         own,

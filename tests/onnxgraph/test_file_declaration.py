@@ -51,6 +51,17 @@ def test_names_types_and_shapes_are_those_of_the_file(tmp_path: Path) -> None:
     assert found.symbols == ("batch", "axis2", "axis3")
 
 
+def test_the_state_of_a_recurrent_layer_has_the_batch_of_another_input(tmp_path: Path) -> None:
+    sound, state = ("x", TensorProto.FLOAT, [None, 64]), ("h", TensorProto.FLOAT, [2, None, 128])
+    found = spec(tmp_path, [sound, state], [("y", TensorProto.FLOAT, None)])
+    assert [tensor.shape for tensor in found.inputs] == [("batch", 64), (2, "batch", 128)]
+
+
+def test_a_sequence_of_features_without_a_batch_is_no_state(tmp_path: Path) -> None:
+    found = spec(tmp_path, [("x", TensorProto.FLOAT, [1, None, 80])], [("y", TensorProto.FLOAT, None)])
+    assert [tensor.shape for tensor in found.inputs] == [(1, "axis1", 80)]
+
+
 @pytest.mark.parametrize("kind", sorted(FROM_ONNX))
 def test_every_numeric_type_has_values_without_declaration(tmp_path: Path, kind: int) -> None:
     found = spec(tmp_path, [("x", kind, [2])], [("y", kind, [2])])

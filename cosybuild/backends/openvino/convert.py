@@ -12,6 +12,7 @@ from cosybuild.backends.openvino.compiling import compile_ir, dtype_name, reason
 from cosybuild.backends.openvino.executed import facts_of, layers_of, unmet
 from cosybuild.backends.openvino.kept import Kept, mark_kept
 from cosybuild.backends.openvino.phases import phase_operators
+from cosybuild.backends.openvino.requirements import weights_path
 from cosybuild.building.stage import Emit
 from cosybuild.building.subprocess import Answer, Died, call_in_subprocess
 from cosybuild.config.groups.openvino import OvPrecision, OvSettings, OvWeights
@@ -83,6 +84,9 @@ def convert(task: IrTask, emit: Emit) -> dict[str, Any]:
         marked = mark_kept(task.ir, kept)
         if weights_of(settings) is OvWeights.fp16:
             _halve_weights(openvino, task.ir)
+        weights = weights_path(task.ir)
+        if not weights.stat().st_size:  # a graph without constants; an artifact has no empty file
+            weights.write_bytes(b"\0")
         emit("progress", what="compiling")
         compiled = compile_ir(openvino, task.ir, precision, threads=1)
     except RuntimeError as error:
@@ -101,7 +105,7 @@ def convert(task: IrTask, emit: Emit) -> dict[str, Any]:
         "operators": len(kinds),
         "executed": facts_of(layers),
         "unmet": unmet(layers, precision, kept, settings.max_fp32_share),
-        "size_bytes": sum(path.stat().st_size for path in (task.ir, task.ir.with_suffix(".bin"))),
+        "size_bytes": sum(path.stat().st_size for path in (task.ir, weights)),
     }
 
 

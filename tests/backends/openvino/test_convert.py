@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from cosybuild.backends import onnxruntime_backend
 from cosybuild.backends.openvino.convert import IrTask, convert, convert_in_subprocess
@@ -17,7 +19,7 @@ from cosybuild.backends.session import InferenceFailed
 from cosybuild.config.groups.openvino import OvPrecision, OvSettings, OvWeights
 from cosybuild.errors import ConfigurationError, OpenVinoError
 from cosybuild.models.profile import SizeRange
-from cosybuild.models.spec import TensorSpec
+from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.system.environment import Environment
 from tests.backends.openvino.making import PROFILE, SPEC, ignore, inputs, make_ir, snr_db
 from tests.runtime.tiny import write_graph
@@ -157,3 +159,15 @@ def test_a_file_that_is_no_graph_is_refused_by_the_subprocess(tmp_path: Path) ->
     with pytest.raises(OpenVinoError, match=r"does not compile m\.onnx in fp32") as caught:
         convert_in_subprocess(task, ignore)
     assert "Next:" in (caught.value.hint or "")
+
+
+def test_a_graph_without_constants_has_a_file_of_weights_too(tmp_path: Path) -> None:
+    """An artifact has no empty file."""
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 3]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", ports[:1], ports[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), tmp_path / "m.onnx")
+    spec = ModelSpec((TensorSpec("x", (2, 3)),), (TensorSpec("y", (2, 3)),))
+    convert(IrTask(tmp_path / "m.onnx", tmp_path / "m.xml", OvSettings(), (), spec), ignore)
+    assert (tmp_path / "m.bin").stat().st_size > 0
+    given = {"x": np.array([[-1, 0, 1], [2, -2, 3]], np.float32)}
+    assert load(tmp_path / "m.xml", "fp32").infer(given)["y"].tolist() == [[0, 0, 1], [2, 0, 3]]
