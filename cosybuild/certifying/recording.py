@@ -70,9 +70,6 @@ class _Result:
 def certify_recording(task: Task, _: Emit) -> Verdict:
     """Compare a recording with the networks of the model directory, and return the verdict.
 
-    Args:
-        task: the recording and the settings.
-
     Raises:
         CosybuildError: the model directory or a setting cannot be used.
     """
@@ -128,14 +125,7 @@ def _subject(task: Task, component: ComponentName, streaming: bool) -> Subject:
 
 @dataclass(frozen=True)
 class _Voice:
-    """The front end and the estimator of one attention variant, in float64.
-
-    Attributes:
-        streaming: the attention variant.
-        subject: the front end.
-        estimator_subject: the estimator.
-        frontend, estimator: their PyTorch modules.
-    """
+    """The front end (`subject`) and the estimator of one attention variant, and their PyTorch modules in float64."""
 
     streaming: bool
     subject: Subject
@@ -147,9 +137,6 @@ class _Voice:
         """Compare the recorded mel with the mel computed in float64.
 
         The floor is derived from the error of the mel computed in float32. The modules are converted for that and back.
-
-        Raises:
-            _Incomparable: see `_floor`.
         """
         right = self.mel(arrays)
         for module in (self.frontend, self.estimator):
@@ -294,11 +281,7 @@ def table(channels: int) -> Array:
 
 
 def _waveform(task: Task, arrays: Mapping[str, Array]) -> _Result:
-    """Compare the recorded waveform with the one that the right vocoder computes from the recorded mel.
-
-    Raises:
-        _Incomparable: see `_floor`.
-    """
+    """Compare the recorded waveform with the one that the right vocoder computes from the recorded mel."""
     subject = _subject(task, ComponentName.vocoder, False)
     module = load_module(subject, subject.weights)
     own = _spoken(module, arrays, torch.float32)
