@@ -59,5 +59,5 @@ def _verdict(run: RunSummary) -> str:
 
     A run that did not end well has only a status. `imported` is added for a run from a bundle.
     """
-    seal = _SEAL[run.verified] if run.status in ("ok", "pending") else ""
+    seal = _SEAL[run.verified] + (" in part" if run.in_part else "") if run.status in ("ok", "pending") else ""
     return one_line(f"{run.status}{seal}{', imported' if run.imported else ''}")

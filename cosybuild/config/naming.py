@@ -120,6 +120,8 @@ def run_name(settings: Settings, choices: Mapping[str, Any]) -> str:
     model = settings.model_dir.rstrip("/") if settings.model_dir else str(choices.get("model", "model"))
     streaming = ["cached" if settings.model.cache else "streaming"] if settings.model.streaming else []
     chosen = [str(choices[group]) for group in _NAMED_GROUPS if group in choices]
+    # An option opset18 with export.opset=20 makes opset 20.
+    chosen = [f"opset{settings.export.opset}" if re.fullmatch(r"opset\d+", word) else word for word in chosen]
     chosen += [f"ov_{choices.get('ov', settings.ov.precision.value)}"] if settings.ov is not None else []
     built = settings.component
     component = [] if built == ComponentSettings() else [built.name.value, *settings.vocoder.words]

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild.errors import ConfigurationError
+from cosybuild.report.rehearsal import MISFIT
+from cosybuild.report.remarks import is_verified_in_part
 from cosybuild.run.imported_run import origin_of_run
 from cosybuild.run.run_names import REPORT, newest_first
 from cosybuild.system.json_records import read_record
@@ -33,6 +35,7 @@ class RunSummary:
         artifacts: the names of its artifacts.
         size: the size of its artifacts in bytes.
         imported: True if another person made the run.
+        in_part: every verification passed, but an artifact was only inspected, or not verified at all.
     """
 
     name: str
@@ -46,6 +49,7 @@ class RunSummary:
     artifacts: tuple[str, ...] = ()
     size: int = 0
     imported: bool = False
+    in_part: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,8 @@ def list_runs(limit: int | None = None) -> Iterator[RunSummary]:
 def _summary(directory: Path) -> RunSummary:
     path = directory / REPORT
     try:
-        report = from_json(read_record(path, "report"), _Report, str(path))
+        record = read_record(path, "report")
+        report = from_json(record, _Report, str(path))
         imported = origin_of_run(directory) is not None
     except ConfigurationError as error:
         return RunSummary(directory.name, str(directory), DAMAGED, failure=error.message)
@@ -94,4 +99,12 @@ def _summary(directory: Path) -> RunSummary:
         artifacts=tuple(artifact.name for artifact in report.artifacts),
         size=sum(artifact.size for artifact in report.artifacts),
         imported=imported,
+        in_part=_in_part(record),
     )
+
+
+def _in_part(record: Mapping[str, Any]) -> bool:
+    try:
+        return is_verified_in_part(record)
+    except MISFIT:  # a record of another version
+        return False

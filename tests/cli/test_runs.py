@@ -28,7 +28,7 @@ ARTIFACT = {
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     failure = {"step": "export", "kind": "export", "message": "no", "hint": None, "exit_code": 4}
-    write_run(RUNS / "zeta", started=0.0, verified=True, artifacts=[ARTIFACT])
+    write_run(RUNS / "zeta", started=0.0, verified=True, artifacts=[{**ARTIFACT, "verified_by": ["verify"]}])
     write_run(RUNS / "alpha", started=100.0, status="failed", failure=failure)
     write_run(RUNS / "beta", started=200.0)
 
@@ -40,6 +40,15 @@ def test_runs_are_listed_with_the_newest_first(capsys: pytest.CaptureFixture[str
     assert lines[1][1:] == ["1970-01-01", "00:03:20", "UTC", "ok,", "not", "verified", "-", "cosyvoice2"]
     assert lines[2][4] == "failed"
     assert lines[3][4:] == ["ok,", "verified", "3", "kB", "net.onnx"]
+
+
+def test_a_run_with_an_artifact_that_no_step_verified_is_verified_in_part(capsys: pytest.CaptureFixture[str]) -> None:
+    steps = [{"label": "export", "inputs": {}}]
+    write_run(RUNS / "gamma", started=300.0, verified=True, steps=steps, artifacts=[ARTIFACT])
+    assert main(["runs", "--limit", "1"]) == 0
+    assert "ok, verified in part " in capsys.readouterr().out
+    assert main(["runs", "--limit", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["in_part"] is True
 
 
 def test_a_limit_and_json(capsys: pytest.CaptureFixture[str]) -> None:

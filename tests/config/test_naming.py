@@ -29,6 +29,10 @@ def test_the_name_has_the_chosen_options() -> None:
     assert re.fullmatch(r"auto-opset18-default-[0-9a-f]{8}", run_name(settings_of(), CHOICES))
 
 
+def test_the_name_has_the_opset_that_replaces_that_of_the_option() -> None:
+    assert run_name(settings_of("export.opset=20"), CHOICES).startswith("auto-opset20-default-")
+
+
 def test_the_name_of_the_model_directory_is_in_the_name_and_cannot_lead_out_of_the_directory() -> None:
     name = run_name(settings_of("model_dir=/models/../../..", "model.streaming=true"), CHOICES)
     assert re.fullmatch(r"\.\.-streaming-opset18-default-[0-9a-f]{8}", name)
