@@ -80,8 +80,9 @@ def _line(finding: Finding) -> str:
     loading = f" [{'loads' if finding.loads else 'does not load' if finding.loads is False else 'may load'} here:"
     details = [finding.reason] if finding.reason else []
     tail = f"{loading} {finding.loading}]" if finding.loading else ""
+    origin = f"  ({finding.origin})" if finding.origin else ""
     # Names and reasons can come from other people's files. A line feed in one would look like a second finding.
-    return one_line(f"{finding.state:>8}  {finding.name}{'  ' + '; '.join(details) if details else ''}{tail}")
+    return one_line(f"{finding.state:>8}  {finding.name}{'  ' + '; '.join(details) if details else ''}{origin}{tail}")
 
 
 def _exit_code(findings: list[Finding]) -> int:

@@ -9,10 +9,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
+from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigSource
 from omegaconf import DictConfig, OmegaConf
 
@@ -69,7 +71,7 @@ def options(loader: ConfigLoaderImpl, group: str) -> Iterator[Option]:
     """Yield every option of a group, also those in sub-directories such as `acme/edge`."""
     choice = str(compose_root(loader, []).hydra.runtime.choices.get(group))
     for name in option_names(loader, group):
-        source = next(s for s in loader.get_sources() if s.is_config(f"{group}/{name}"))
+        source = _source_of(loader, group, name)
         provider = "" if source.provider in OURS else source.provider
         yield Option(name, purpose(_text(source, f"{group}/{name}.yaml")), provider, name == choice)
 
@@ -82,7 +84,14 @@ def composed_piece(loader: ConfigLoaderImpl, group: str, name: str) -> str:
         group: the group of the option.
         name: the name of the option.
     """
-    plain, changed = _plain(loader, []), _plain(loader, [f"{group}={name}"])
+    try:
+        plain, changed = _plain(loader, []), _plain(loader, [f"{group}={name}"])
+    except HydraException:
+        source = _source_of(loader, group, name)
+        text = _text(source, f"{group}/{name}.yaml")
+        if "sweeper" not in ((yaml.safe_load(text) or {}).get("hydra") or {}):
+            raise
+        return text  # an option for another sweeper, e.g. hydra/sweeper=optuna, composes only together with it
     keys = [key for key in changed if key == group or changed[key] != plain.get(key)]
     return OmegaConf.to_yaml(OmegaConf.create({key: changed[key] for key in keys}))
 
@@ -90,6 +99,10 @@ def composed_piece(loader: ConfigLoaderImpl, group: str, name: str) -> str:
 def compose_root(loader: ConfigLoaderImpl, overrides: list[str]) -> DictConfig:
     """Return the whole composed configuration, including the node `hydra`."""
     return compose("config", overrides=overrides, return_hydra_config=True)
+
+
+def _source_of(loader: ConfigLoaderImpl, group: str, name: str) -> ConfigSource:
+    return next(source for source in loader.get_sources() if source.is_config(f"{group}/{name}"))
 
 
 def purpose(text: str) -> str:

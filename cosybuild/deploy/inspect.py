@@ -18,6 +18,7 @@ from cosybuild.identity import Build, build_of, distinct_builds, flow_of, part_o
 from cosybuild.manifest import SUFFIX, damage, fitting_manifest, manifest_path
 from cosybuild.onnxgraph.external import external_fault
 from cosybuild.onnxgraph.header import read_header
+from cosybuild.report.figures import moment
 from cosybuild.system.environment import Environment
 from cosybuild.voice_description import DESCRIPTION, Description, faults, read_description
 
@@ -40,6 +41,7 @@ class Finding:
         reason: the reason for the state; for a current file, the objections that its deployment overrode.
         loads: True if this machine can load the file, False if it cannot; None for graphs and if it is not known.
         loading: for engines and IRs, what the file needs and what this machine has.
+        origin: for a current file that was deployed, the end of its run's name, and the time of the deployment.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Finding:
     reason: str
     loads: bool | None = None
     loading: str = ""
+    origin: str = ""
 
 
 def inspect(path: Path, environment: Environment) -> list[Finding]:
@@ -115,7 +118,17 @@ def _finding(path: Path, name: str, environment: Environment) -> Finding:
     if fault is not None:
         return Finding(name, STALE, fault if path.suffix in IRS else f"it {fault}", loads, loading)
     forced = manifest.get("deployment", {}).get("forced", [])
-    return Finding(name, CURRENT, f"deployed by force: {'; '.join(forced)}" if forced else "", loads, loading)
+    reason = f"deployed by force: {'; '.join(forced)}" if forced else ""
+    return Finding(name, CURRENT, reason, loads, loading, _origin(path, manifest))
+
+
+def _origin(path: Path, manifest: Mapping[str, Any]) -> str:
+    """Return the end of the name of the run that built a deployed file, and the time at which the file was deployed."""
+    digest = manifest.get("config_digest")
+    if "deployment" not in manifest or not isinstance(digest, str):
+        return ""
+    # A deployment writes the manifest; the artifact itself can have the time of its build.
+    return f"run *-{digest[:8]}, deployed {moment(manifest_path(path).stat().st_mtime)}"
 
 
 def _missing_files(root: Path, manifests: list[Path]) -> Iterator[Finding]:

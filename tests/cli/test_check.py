@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -48,6 +49,20 @@ def test_a_deployed_file_is_current(service: Path, capsys: pytest.CaptureFixture
 def test_a_graph_loads_on_every_machine(service: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(service / f"{E}.fp32.onnx")]) == 0
     assert capsys.readouterr().out.split() == ["current", f"{E}.fp32.onnx"]
+
+
+def test_a_deployed_file_is_shown_with_its_run_and_the_time_of_the_deployment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifacts, target = tmp_path / "artifacts", tmp_path / "service"
+    artifacts.mkdir()
+    put_graph(artifacts / f"{E}.fp32.onnx", estimator_shapes(), config_digest="1f0c9a3b" + "0" * 56)
+    assert main(["check", str(artifacts)]) == 0
+    assert "run *-" not in capsys.readouterr().out, "nothing is deployed"
+    deploy(artifacts, DeploySettings(service=Service.cosyvoice, dir=str(target)), Environment(gpu_list=()))
+    os.utime(target / f"{E}.fp32.onnx.manifest.json", (0, 0))
+    assert main(["check", str(target)]) == 0
+    assert f"{E}.fp32.onnx  (run *-1f0c9a3b, deployed 1970-01-01 00:00:00 UTC)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,14 @@ def test_an_option_is_shown_as_it_composes(capsys: pytest.CaptureFixture[str]) -
     assert "name: streaming" in capsys.readouterr().out
 
 
+def test_an_option_for_another_sweeper_is_shown_as_its_file(capsys: pytest.CaptureFixture[str]) -> None:
+    """It composes only together with the sweeper, whose package may be absent."""
+    assert main(["options", "sweep=search"]) == 0
+    assert "direction: [minimize, minimize]" in capsys.readouterr().out
+    assert main(["options", "sweep=matrix"]) == 0
+    assert "trt_profile: " in capsys.readouterr().out
+
+
 def test_a_schema_for_editors_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["options", "--json-schema"]) == 0
     assert json.loads(capsys.readouterr().out)["properties"]["trt_profile"]
