@@ -157,6 +157,12 @@ def _back_up(root: Path, names: Sequence[str], number: int, kind: str, current: 
     for name in dict.fromkeys(names):
         source = root / name
         existed[name] = source.exists()
+        if existed[name] and not source.is_file():
+            # A backup with a pipe or a socket in it would be refused by every later command.
+            raise DeployError(
+                f"{root} is not changed: {source.name!a} in it is not a regular file, so it is not replaced.",
+                hint=f"Next: ls -l {root}; move it to another place.",
+            )
         if existed[name]:
             target = part / FILES / name
             target.parent.mkdir(parents=True, exist_ok=True)

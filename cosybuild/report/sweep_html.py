@@ -16,7 +16,7 @@ from cosybuild.report.assets import asset
 from cosybuild.report.difference import value_text
 from cosybuild.report.figures import moment
 from cosybuild.report.sweep_figures import FIGURES
-from cosybuild.report.sweep_markdown import reason
+from cosybuild.report.sweep_markdown import link_to, reason
 from cosybuild.report.sweep_table import figure_text, shown_figures, work
 
 
@@ -70,7 +70,7 @@ def _cell(cell: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
         "work": work(cell),
         "cached": bool(cell["actions"]) and set(cell["actions"].values()) == {"cached"},
         "reason": "" if cell["status"] == "ok" else reason(cell),
-        "report": f"{cell['run']}/report.html" if cell["figures"] else "",
+        "report": f"{link_to(cell['run'])}/report.html" if cell["figures"] else "",
     }
 
 

@@ -54,7 +54,7 @@ def _lines(sweep: Mapping[str, Any]) -> Iterator[str]:
 
 def _rows(sweep: Mapping[str, Any], names: list[str]) -> Iterator[tuple[str, ...]]:
     for cell in sweep["cells"]:
-        run = Markdown(f"[report](<{_link(cell['run'])}/report.html>)") if cell["figures"] else ""
+        run = Markdown(f"[report](<{link_to(cell['run'])}/report.html>)") if cell["figures"] else ""
         numbers = (figure_text(name, cell["figures"].get(name)) for name in names)
         yield cell["status"], *cell["choices"].values(), *numbers, work(cell), run
 
@@ -81,8 +81,14 @@ def _since(since: Mapping[str, Any] | None) -> Iterator[str]:
     yield ""
 
 
-def _link(path: str) -> str:
-    return quote(path, safe="/.-_~ ", errors="surrogateescape")
+def link_to(path: str) -> str:
+    """Return a path as a link; no character of it begins a scheme, a host, a query or a fragment."""
+    plain = f"/{path.lstrip('/')}" if path.startswith("/") else path
+    try:
+        content = plain.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a character in a record, which no name of a file has
+        content = plain.encode("utf-8", "backslashreplace")
+    return quote(content, safe="/.-_~ ")
 
 
 def reason(cell: Mapping[str, Any]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,30 @@ def test_an_endless_record_of_the_state_is_refused(tmp_path: Path, name: str) ->
         view_of(tmp_path)
     with pytest.raises(ArtifactRefused, match=f"has more than {LARGEST:,} bytes"):
         load_estimator(tmp_path)
+
+
+@pytest.mark.attack("interrupt", "the deployment is refused, and later deployments and rollbacks work")
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir], ids=["pipe", "directory"])
+@pytest.mark.parametrize("through", [False, True], ids=["itself", "through a link"])
+def test_a_name_in_service_that_is_no_file_is_not_replaced(
+    tmp_path: Path, make: Callable[[Path], None], through: bool
+) -> None:
+    root, other = tmp_path / "service", tmp_path / "other"
+    root.mkdir()
+    assert deploy(root, "first") == 1
+    (root / "a.txt").unlink()
+    make(other if through else root / "a.txt")
+    if through:
+        (root / "a.txt").symlink_to(other)
+    with pytest.raises(DeployError, match=r"'a\.txt' in it is not a regular file"):
+        deploy(root, "second")
+    if (root / "a.txt").is_dir() and not through:
+        (root / "a.txt").rmdir()
+    else:
+        (root / "a.txt").unlink()
+    assert deploy(root, "third") == 2
+    assert rollback(root)[0] == 2
+    assert rollback(root)[0] == 1
 
 
 @pytest.mark.attack("malformed", "directories with other names are no backups")
