@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosybuild.store.entry import DamagedEntry, decode
+from cosybuild.store.entry import DamagedEntry
 from cosybuild.store.store import Store
-from cosybuild.system.files import convert_disk_errors, make_directory
+from cosybuild.system.files import convert_disk_errors
 
 
 @dataclass(frozen=True)
@@ -73,15 +71,15 @@ def check(
     faults = []
     entries = 0
     with convert_disk_errors("check the store", store.path):
-        for path in store.entry_paths():
+        for path in store.entry_files.paths():
             entries += 1
             try:
-                entry = decode(path.read_bytes(), path.stem, store.objects.locate)
-            except FileNotFoundError:
+                entry = store.entry_files.read(path)
+            except DamagedEntry as error:
+                moved = store.entry_files.set_aside(path) if repair else None
+                faults.append(Fault(path, str(error), (path.parent.name,), moved))
                 continue
-            except (OSError, DamagedEntry) as error:
-                what = str(error) if isinstance(error, DamagedEntry) else f"cannot be read ({error})"
-                faults.append(Fault(path, what, (path.parent.name,), _set_aside(store, path) if repair else None))
+            if entry is None:  # another process has removed it
                 continue
             for file in entry.files:
                 users.setdefault(file.digest, set()).add(entry.key.stage)
@@ -95,12 +93,3 @@ def check(
                 moved = store.objects.set_aside(digest, size, thorough=thorough) if repair else None
                 faults.append(Fault(path, fault, tuple(sorted(users.get(digest, ()))), moved))
     return Checkup(entries, len(present), sum(present.values()), tuple(faults))
-
-
-def _set_aside(store: Store, path: Path) -> Path | None:
-    make_directory(store.layout.quarantine)
-    target = store.layout.quarantine / f"{path.name}.{secrets.token_hex(4)}"
-    with suppress(FileNotFoundError):
-        path.rename(target)
-        return target
-    return None

@@ -187,7 +187,7 @@ def _unlink(path: Path, horizon: float) -> bool:
 def _read(store: Store) -> list[_Candidate]:
     """Return all entries, least recently used first. A damaged entry counts as one without files."""
     found = []
-    for path in store.entry_paths():
+    for path in store.entry_files.paths():
         with suppress(FileNotFoundError):
             used = path.stat().st_mtime
             try:

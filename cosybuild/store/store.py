@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -16,7 +15,8 @@ from cosybuild.errors import ConfigurationError, StoreError
 from cosybuild.filename import fault_of
 from cosybuild.store.artifact import Artifact, StoredFile
 from cosybuild.store.checkout import DamagedContent, checkout
-from cosybuild.store.entry import DamagedEntry, Entry, check_stage, decode, encode
+from cosybuild.store.entry import Entry, decode, encode
+from cosybuild.store.entry_files import EntryFiles
 from cosybuild.store.hash_cache import HashCache
 from cosybuild.store.key import CacheKey
 from cosybuild.store.layout import Layout
@@ -27,7 +27,7 @@ from cosybuild.store.remote import Remote
 from cosybuild.store.result import StageResult
 from cosybuild.store.uses import Uses
 from cosybuild.store.workdirs import Workdirs
-from cosybuild.system.files import convert_disk_errors, make_directory, write_atomic
+from cosybuild.system.files import convert_disk_errors, write_atomic
 from cosybuild.system.owner import Heartbeat
 
 _log = logging.getLogger("cosybuild").warning
@@ -67,6 +67,7 @@ class Store:
         self.wait_seconds = wait_seconds
         self.digests = HashCache(self.layout.digests, self.layout.tmp, warn)
         self.objects = Objects(self.layout.objects, self.layout.quarantine, self.digests)
+        self.entry_files = EntryFiles(self.layout, self.objects)
         self.workdirs = Workdirs(self.layout.tmp, heart := Heartbeat())
         self.warn = warn
         self._judge = judge
@@ -86,8 +87,7 @@ class Store:
         Raises:
             ConfigurationError: the stage is not a plain file name. It may come from a record of another machine.
         """
-        check_stage(stage)
-        return self.layout.entries / stage / f"{key_digest}.json"
+        return self.entry_files.path(stage, key_digest)
 
     def find(self, key: CacheKey) -> Entry | None:
         """Return the entry of this key; None if there is none, or if the entry or one of its files is damaged.
@@ -97,7 +97,7 @@ class Store:
         """
         digest = key.digest
         path = self.entry_path(key.stage, digest)
-        entry, fault = self._look(path, digest, thorough=self.verify)
+        entry, fault = self.entry_files.examine(path, thorough=self.verify)
         if fault is None and entry is not None and (unfit := self._judge(key.stage, entry.metrics, entry.made)):
             fault = f"the entry {path} {unfit}"
         if fault is not None:
@@ -307,44 +307,22 @@ class Store:
 
     def entries(self) -> Iterator[Entry]:
         """Yield every complete entry, ordered by stage and key. Damaged entries are left out."""
-        for path in self.entry_paths():
-            entry, fault = self._look(path, path.stem, thorough=False)
+        for path in self.entry_files.paths():
+            entry, fault = self.entry_files.examine(path, thorough=False)
             if entry is not None and fault is None:
                 yield entry
-
-    def entry_paths(self) -> Iterator[Path]:
-        """Yield the path of every entry, ordered by stage and key."""
-        yield from sorted(self.layout.entries.glob("*/*.json"))
-
-    def _look(self, path: Path, key_digest: str, *, thorough: bool) -> tuple[Entry | None, str | None]:
-        """Return an entry and the fault of the entry or of one of its files, as a phrase.
-
-        The entry is None if it is missing or damaged. The fault is None if there is no entry, or if nothing is damaged.
-        """
-        try:
-            entry = decode(path.read_bytes(), key_digest, self.objects.locate)
-        except FileNotFoundError:
-            return None, None
-        except (OSError, DamagedEntry) as error:
-            return None, f"the entry {path} {error if isinstance(error, DamagedEntry) else f'cannot be read ({error})'}"
-        for file in entry.files:
-            if (fault := self.objects.fault(file.digest, file.size, thorough=thorough)) is not None:
-                return entry, f"{file.name} ({file.path}) {fault}"
-        return entry, None
 
     def _set_damaged_aside(self, key: CacheKey) -> None:
         """Move the damaged entry, or the damaged stored files, of this key to the quarantine."""
         if key.digest not in self._damage:
             return
         path = self.entry_path(key.stage, key.digest)
-        entry, fault = self._look(path, key.digest, thorough=self.verify)
+        entry, fault = self.entry_files.examine(path, thorough=self.verify)
         if fault is None:
             return
         with convert_disk_errors("move damaged results within", self.path):
             if entry is None:
-                make_directory(self.layout.quarantine)
-                with suppress(FileNotFoundError):
-                    path.rename(self.layout.quarantine / f"{key.digest}.json.{secrets.token_hex(4)}")
+                self.entry_files.set_aside(path)
             else:
                 for file in entry.files:
                     self.objects.set_aside(file.digest, file.size, thorough=self.verify)

@@ -106,10 +106,10 @@ def test_an_entry_that_is_removed_while_the_store_is_read_is_no_fault(
     keys = [key_of(a="1"), key_of(a="2"), key_of(a="3")]
     for key in keys:
         build(store, key, graph=b"1")
-    first, second, third = store.entry_paths()
+    first, second, third = store.entry_files.paths()
     first.unlink()
     overwrite(second, 30)
-    monkeypatch.setattr(store, "entry_paths", lambda: iter([first, second, third]))
+    monkeypatch.setattr(store.entry_files, "paths", lambda: iter([first, second, third]))
     (fault,) = check(store).faults
     assert fault.path == second
     monkeypatch.undo()

@@ -119,17 +119,17 @@ def test_an_entry_that_vanishes_before_it_is_moved_is_rebuilt(store: Store, warn
     build(store, key, graph=b"x")
     path = store.entry_path(key.stage, key.digest)
     overwrite(path)
-    looking = store._look
+    looking = store.entry_files.examine
 
-    def look_then_lose(*arguments: Path | str, thorough: bool) -> tuple[Entry | None, str | None]:
-        found = looking(path, key.digest, thorough=thorough)
+    def look_then_lose(path: Path, *, thorough: bool) -> tuple[Entry | None, str | None]:
+        found = looking(path, thorough=thorough)
         if store._held:
             path.unlink(missing_ok=True)
         return found
 
     assert store.find(key) is None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "_look", look_then_lose)
+        patch.setattr(store.entry_files, "examine", look_then_lose)
         entry = build(store, key, graph=b"x")
     assert again(store, warnings).find(key) == entry
 
