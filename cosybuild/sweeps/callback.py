@@ -15,7 +15,9 @@ from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf.errors import OmegaConfBaseException
 
+from cosybuild.config.compose import explain
 from cosybuild.errors import ConfigurationError, CosybuildError, StoreError
 from cosybuild.sweeps.history import keep_report
 from cosybuild.sweeps.records import remove_cells, write_plan
@@ -84,10 +86,11 @@ def _begin(config: DictConfig) -> None:
     """Plan the sweep and write its plan.
 
     Raises:
-        ConfigurationError: the sweep has no cells or too many.
+        ConfigurationError: the sweep has no cells or too many, or a cell cannot be composed.
         OSError: the directory of the sweep cannot be made.
     """
     cells = planned_cells(config)
+    _check_composable(config, cells or [])
     directory = Path(config.hydra.sweep.dir)
     with read_write(config):
         # Each job is composed again from its own overrides. Without this override, it would compute another name of
@@ -132,6 +135,34 @@ def planned_cells(config: DictConfig) -> list[list[str]] | None:
     except (HydraException, ValueError):
         return None  # the sweeper raises the same error next, and its error is reported
     return [list(cell) for batch in batches for cell in batch]
+
+
+def _check_composable(config: DictConfig, cells: Sequence[Sequence[str]]) -> None:
+    """Refuse an option or a setting that does not exist.
+
+    Hydra composes all cells before it runs the first one, and an error would then end a sweep whose directory exists.
+    Here each value is composed once, because each combination of them would take as long as Hydra's own composition.
+
+    Raises:
+        ConfigurationError: names the first cell with the value.
+    """
+    loader = GlobalHydra.instance().config_loader()
+    composed: set[str] = set()
+    for number, cell in enumerate(cells, start=1):
+        if composed.issuperset(cell):
+            continue
+        composed.update(cell)
+        try:
+            loader.load_sweep_config(config, list(cell))
+        except (HydraException, OmegaConfBaseException) as error:
+            known = explain(error)
+            if not isinstance(known, ConfigurationError):
+                return  # Hydra raises the same error next
+            shown = [word for word in cell if not all(word in other for other in cells)] or cell
+            raise ConfigurationError(
+                f"Cell {number} of {len(cells)} ({' '.join(shown)}) cannot be composed. {known.message}",
+                hint=known.hint,
+            ) from error
 
 
 def _check_number(overrides: Iterable[Override]) -> None:

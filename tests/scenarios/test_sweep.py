@@ -63,8 +63,12 @@ def test_a_step_that_fails_does_not_stop_the_others(place: Place) -> None:
 
 def test_a_typo_is_found_before_anything_is_written(place: Place) -> None:
     ran = place.cosybuild("-m", *TINY, "export=opset17,opset99", code=2)
-    assert "opset99" in ran.err
-    assert not list(place.directory.glob("outputs/runs/*"))
+    assert "Cell 2 of 2 (export=opset99) cannot be composed. export=opset99: the group" in ran.err
+    assert "missing" not in ran.out
+    assert place.files() == set()
+    ran = place.cosybuild("-m", *TINY, "export.opsett=17,18", code=2)
+    assert "Cell 1 of 2 (export.opsett=17) cannot be composed. export.opsett: 'export' has no setting" in ran.err
+    assert place.files() == set()
 
 
 def test_a_dry_sweep_shows_every_plan_and_leaves_no_file(place: Place) -> None:
