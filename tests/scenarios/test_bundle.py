@@ -80,6 +80,18 @@ def test_a_bundle_with_digests_alone_can_be_replayed(sender: Place, place: Place
     assert "same" in place.cosybuild("replay", "--trust", "torch", place.runs()[0].name).out
 
 
+def test_a_run_with_steps_that_run_every_time_can_be_bundled(tmp_path: Path) -> None:
+    sender, receiver = Place(tmp_path / "sender"), Place(tmp_path / "receiver")
+    for place in (sender, receiver):
+        place.directory.mkdir()
+    sender.cosybuild(*TINY, "benchmark=quick", "benchmark.max_seconds=0.2", "benchmark.min_rounds=3", "verify.repeat=2")
+    bundle = str(receiver.directory / "run.tar.gz")
+    sender.cosybuild("bundle", sender.runs()[0].name, "--into", bundle)
+    receiver.cosybuild("import", bundle, "--trust-results")
+    evidence = receiver.runs()[0] / "evidence"
+    assert (evidence / "benchmark.json").read_bytes() == (sender.runs()[0] / "evidence/benchmark.json").read_bytes()
+
+
 def test_the_same_run_gives_the_same_bytes(sender: Place, tmp_path: Path) -> None:
     sender.cosybuild("bundle", sender.runs()[0].name, "--into", str(tmp_path / "again.tar.gz"))
     assert (tmp_path / "again.tar.gz").read_bytes() == (sender.directory / "run.tar.gz").read_bytes()

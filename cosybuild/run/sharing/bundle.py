@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cosybuild.building.plan import EVERY_TIME
 from cosybuild.errors import StoreError
 from cosybuild.filename import is_plain_name
 from cosybuild.report.noise_profile import PLOT
@@ -72,7 +73,9 @@ def write_bundle(run: RecordedRun, store: Store, target: Path, *, artifacts: boo
     Raises:
         StoreError: a result of the run is no longer in the store, or the archive cannot be written.
     """
-    keys = [record.key for record in run.outcome.records if record.key is not None and record.outputs]
+    # The result of a step that runs every time, such as a benchmark, is in the evidence of the run only.
+    kept = [record for record in run.outcome.records if record.outputs and record.reason != EVERY_TIME]
+    keys = [record.key for record in kept if record.key is not None]
     with tempfile.TemporaryDirectory(prefix="cosybuild-bundle-") as temporary:
         staged = Path(temporary)
         if artifacts:
