@@ -24,7 +24,7 @@ from cosybuild.system.heap import trim_heap
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 
-_FATAL, _WARNING = 4, 2  # onnxruntime's log severities
+_FATAL, _WARNING = 4, 2  # log severities of ONNX Runtime
 _BFLOAT16 = DTYPES["bfloat16"].onnx
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from cosybuild.backends.session import Array, failed_inference
 
-_LONGEST = 400  # characters of an error's text
+_LONGEST = 400  # largest number of characters of an error's text
 
 
 class TorchSession:

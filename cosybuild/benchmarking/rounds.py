@@ -111,7 +111,7 @@ def _warm(call: Call, budget: Budget, clock: Clock) -> int:
     return max(1, min(repeats, _MOST_CALLS))
 
 
-# Only a clock that does not advance would need more.
+# Largest number of calls in a sample. Only a clock that does not advance would need more.
 _MOST_CALLS = 10_000
 
 

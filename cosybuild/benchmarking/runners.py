@@ -148,7 +148,7 @@ def _torch_call(module: Any, inputs: Inputs, device: str) -> Call:
         try:
             with torch.inference_mode():
                 module(*tensors)
-        except TorchDynamoException as error:  # no C++ compiler, an operator it cannot compile
+        except TorchDynamoException as error:  # such as a missing C++ compiler or an unsupported operator
             raise CannotRun(_first_line(error)) from error
         if device == "cuda":
             torch.cuda.synchronize()

@@ -78,7 +78,7 @@ def median_interval(values: Sequence[float], confidence: float) -> Interval:
     count = len(ordered)
     assert count
     total = 2**count
-    tail = 1  # ways in which fewer than k values fall below the median, for k = 1
+    tail = 1  # number of ways in which fewer than k values fall below the median; here k = 1
     rank, coverage = 1, 1 - 2 / total
     for k in range(2, count // 2 + 1):
         tail += math.comb(count, k - 1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cosybuild.config.groups.precision import Target
 from cosybuild.errors import ConfigurationError
-from cosybuild.numerics import audio as audio  # registers its metrics
+from cosybuild.numerics import audio as audio  # the import registers the metrics
 from cosybuild.numerics.metrics import METRICS, Kind
 
 Gate = Mapping[str, float]
@@ -27,7 +27,7 @@ measured.
 
 ENGINE: dict[Target, Gate] = {
     Target.fp32: {"snr_db": 80.0, "max_rel": 1e-3},
-    Target.tf32: LOWERED[Target.fp16],  # its factors have the eleven significant bits of fp16
+    Target.tf32: LOWERED[Target.fp16],  # the factors of its products have eleven significant bits, like fp16
     **LOWERED,
 }
 """Gates on one call of an engine. A GPU adds in another order than a CPU. That costs a few of the 103 dB measured
@@ -35,7 +35,7 @@ between two CPU libraries (verify.rtol). A single layer that runs in TF32 or fp1
 """
 
 LOWERED_SOLVER: dict[Target, Gate] = {
-    Target.fp32: {"snr_db": 70.0, "cosine": 0.999999},  # for engines only: the error of ten calls that have 80 dB each
+    Target.fp32: {"snr_db": 70.0, "cosine": 0.999999},  # for engines only: the total error of ten calls with 80 dB each
     Target.tf32: {"snr_db": 32.0, "cosine": 0.999},
     Target.fp16: {"snr_db": 32.0, "cosine": 0.999},
     Target.mixed: {"snr_db": 44.0, "cosine": 0.9999},

@@ -94,7 +94,7 @@ def write_batches(batches: Iterable[Any], names: Sequence[str], place: Path) -> 
 
 
 def _array(value: Any) -> Array:
-    if hasattr(value, "detach"):  # a tensor of torch, which this package does not import
+    if hasattr(value, "detach"):  # a torch tensor; torch is not imported here
         value = value.detach().cpu()
         if str(value.dtype) == "torch.bfloat16":
             value = value.float()

@@ -174,7 +174,7 @@ def _mask(rng: np.random.Generator, shape: tuple[int, ...], _: TensorSpec, draw:
     if not draw.padded or length < 2 or not rows:
         return values
     valid = rng.integers(1, length, rows)
-    if rows > 1 and not draw.guidance:  # a pair of guidance rows has one length
+    if rows > 1 and not draw.guidance:  # both rows of a guidance pair have the same length
         valid[rng.integers(rows)] = length
     hidden = np.arange(length) >= valid.reshape(rows, *[1] * (len(shape) - 1))
     values[np.broadcast_to(hidden, shape)] = 0

@@ -73,7 +73,7 @@ class _Search(Generic[Unit]):
         self._limit = limit
         self._asked: dict[frozenset[Unit], bool] = {}
         self._held: list[Unit] = []
-        self._end = len(units)  # length of a prefix that is known to pass together with the held units
+        self._end = len(units)  # the prefix of this length is known to pass together with `_held`
         self._whole = False
 
     def run(self) -> Bisection[Unit] | None:
@@ -101,7 +101,7 @@ class _Search(Generic[Unit]):
                 self._end, self._whole = start, True
             if start < self._end:
                 if not self._prefix(start):
-                    low, adjacent = start, True  # this group has another needed unit
+                    low, adjacent = start, True  # this group has another necessary unit
                     continue
                 self._end = start
             if self._prefix(0):

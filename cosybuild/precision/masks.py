@@ -20,7 +20,7 @@ from cosybuild.precision.ranges import Range
 from cosybuild.precision.storage import Storage
 
 _MASK_ARITHMETIC = MOVES | {"Add", "Sub", "Mul", "Where", "Cast", "Neg"}
-_HIDING = 1000.0  # factors and biases of scores are smaller, and exp(-1000) is zero even in float64
+_HIDING = 1000.0  # factors and biases of scores are smaller; exp(-1000) is zero even in float64
 _ATTENTION_MASK = ("Attention", 3)  # the fourth input
 SOFTMAXES = frozenset({"Softmax", "LogSoftmax"})
 
@@ -66,7 +66,7 @@ def find_masks(model: ir.Model, measured: Mapping[str, Range], storage: Storage)
                 known = measured.get(name_of(output), Range(-np.inf, np.inf))
                 computed = _propagate(node, [_range(v, measured, clipped, ranges) for v in float_inputs(node)])
                 low, high = max(known.low, computed.low), min(known.high, computed.high)
-                # The measured range is that before clipping, with lower values of hidden scores. If both ranges do not
+                # The range was measured before clipping, when hidden scores had lower values. If both ranges do not
                 # overlap, only the computed one is valid.
                 ranges[name_of(output)] = Range(low, high) if low <= high else computed
     return Masks(clipped, ranges)

@@ -118,7 +118,7 @@ def _not_a_number(model: ir.Model, sample: Mapping[str, Array], threads: int) ->
                 hint="Next: correct the file named by precision.calibration.",
             )
     nodes = [node for node in model.graph if float_outputs(node)]
-    # ONNX Runtime's minimum and maximum ignore NaNs; a sum does not.
+    # ONNX Runtime's ReduceMin and ReduceMax ignore NaNs; ReduceSum does not.
     tensors = [name_of(value) for node in nodes for value in float_outputs(node)]
     sums = Probe(model, reductions=("ReduceSum",), tensors=tensors, threads=threads).run(sample)
     first = next(

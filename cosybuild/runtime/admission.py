@@ -81,7 +81,7 @@ class _ThisProcess:
     def gpus(self) -> tuple[_Gpu, ...]:
         if self._device.type != "cuda":
             return ()
-        import torch  # only a caller with PyTorch can name a CUDA device
+        import torch  # a caller that names a CUDA device has PyTorch
 
         major, minor = torch.cuda.get_device_capability(self._device)  # type: ignore[arg-type]  # it is a torch.device
         return (_Gpu(10 * major + minor),)

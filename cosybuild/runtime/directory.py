@@ -122,7 +122,7 @@ def _build(name: str, path: Path) -> Build | None:
     try:
         manifest = read_manifest(path)
     except ValueError:
-        return None  # `admit` refuses this file
+        return None  # `admit` refuses this file with the reason
     if manifest is None or (manifest.get("interface") and part_of(name, manifest) != ESTIMATOR):
         return None
     return build_of(manifest)

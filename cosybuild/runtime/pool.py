@@ -73,9 +73,8 @@ class Pool(Generic[T]):
             interrupted = False
         finally:
             self._leave(waiting)
-            if (
-                interrupted
-            ):  # such as Ctrl-C: `give` may have given the caller an item meanwhile, which goes back to the pool
+            # After an interrupt such as Ctrl-C, an item that `give` gave to the caller meanwhile goes back to the pool.
+            if interrupted:
                 for item in waiting.given:
                     self.give(item)
         if waiting.given:

@@ -180,7 +180,7 @@ def _timed(
         try:
             call = one.prepare(_inputs(request, sizes, one.dtypes))
             begun = SYSTEM_CLOCK.elapsed()
-            call()  # the first call also allocates what later calls reuse, so the peak is measured on the second
+            call()  # it also allocates memory that later calls reuse, so the peak is measured on the second call
             first = SYSTEM_CLOCK.elapsed() - begun
             with PeakMemory() as peak:
                 call()

@@ -107,11 +107,11 @@ def _built_ir(request: Request) -> Steps:
 
 STAGES: tuple[Callable[[Request], Steps], ...] = (
     _export,
-    _reference,  # before any step changes an existing graph, which is its own reference
+    _reference,  # before any step changes a user's graph, from which the reference is computed
     _simplify,
     _verify,
     _precision,
-    _profile,  # before _verify_lowered, so that a graph that fails there has a profile
+    _profile,  # before _verify_lowered, so that a graph that fails there has a noise profile
     _verify_lowered,
     expand_engine_stages,
     expand_verify_engine_stages,

@@ -54,7 +54,7 @@ class VerifyVoiceStage(Stage[Request]):
     name = "verify_voice"
     label = "verify voice"
     does = "compares the whole voice, from tokens to a waveform, with the model"
-    version = 2  # 2 also makes sounds and pictures
+    version = 2  # since version 2 it also makes sounds and pictures
     needs = tuple(in_part(part, slot) for part in PARTS for slot in ("graph", "weights?", "lowered?"))
     makes = ("voice_verification", MEDIA)
     packages = ("torch", "numpy", "onnxruntime", "onnxruntime-gpu")
@@ -207,7 +207,7 @@ class _Proof:
             rows += here
             lost += found
             self._check(here, found, rows)
-            self.media = {"case": case.name, **media_of(exact, spoken_by, facts)}  # of the last, longest utterance
+            self.media = {"case": case.name, **media_of(exact, spoken_by, facts)}  # the last utterance is the longest
         return rows, lost
 
     def _parts(self, asked: list[Form]) -> dict[tuple[str, str], Part]:

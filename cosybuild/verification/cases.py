@@ -142,7 +142,7 @@ def strict_cases(
         quiet: lengths of additional cases whose inputs have a small variance.
         exhaustive: True to add the sizes next to profile edges above 1024 frames, too.
     """
-    if not spec.symbols:  # only the values can differ
+    if not spec.symbols:  # all sizes are fixed, so cases differ in their values only
         cases = [Case("fixed sizes", Draw({}, seed + index, **_kind(spec, index))) for index in range(len(_KINDS))]
         return tuple(_coarse(case) for case in cases)
     random = [_random_case(profiles, Draw(sizes)) for sizes in octave_sizes(spec, seed)]
@@ -192,7 +192,7 @@ def lowered_cases(
         fitting = case
     if fitting is not None and not any(case.why == "profile opt" for case in chosen.values()):
         chosen["longest"] = fitting
-    if not chosen:  # every size is above `longest`, as those of waveforms are; the cheapest cases are still run
+    if not chosen:  # all sizes are above `longest`, as for waveforms; the smallest cases are run all the same
         return tuple(case for case in cases if not case.draw.quiet)[:_FEWEST]
     return tuple(case for case in cases if case in chosen.values())
 

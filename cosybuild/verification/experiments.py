@@ -94,7 +94,7 @@ def try_properties(trial: Trial) -> Iterator[Finding]:
     finite = _finite(trial)
     yield finite
     if not finite.holds:
-        return  # no part can be compared
+        return  # no part of the output can be compared
     yield from _rows(trial)
     yield from _inputs(trial)
     if trial.chunked_length:

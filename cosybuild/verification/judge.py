@@ -247,7 +247,7 @@ def compare(output: str, actual: Array, reference: Array, limits: Limits) -> Com
         return _lost(limits, _not_finite(output, a, r, wrong))
     pair = (a, r) if finite.all() else (a[finite], r[finite])
     figures = measure(*pair, kind)
-    # No ratio to a reference of zeros exists. The tolerance bounds each element in the output's units.
+    # If the reference is zero everywhere, ratios to it are not defined. The tolerance still bounds each element.
     silent = limits.tolerance is not None and not pair[1].any()
     missed = () if silent else tuple(misses(figures, limits.gate))
     error = _error(a, r, finite)

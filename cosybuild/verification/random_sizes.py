@@ -9,7 +9,7 @@ import numpy as np
 from cosybuild.models.profile import BATCH, Profile, admits
 from cosybuild.models.spec import ModelSpec
 
-# Lengths of CosyVoice's own export check: ten, from 16 to 512 inclusive.
+# CosyVoice's own export check draws ten lengths from 16 to 512 inclusive.
 UPSTREAM_LENGTHS = (16, 512)
 UPSTREAM_COUNT = 10
 
@@ -53,7 +53,7 @@ def depends_on_profiles(spec: ModelSpec, profiles: Sequence[Profile], seed: int,
     if len(profiles) > 1 and len(spec.symbols) > 1:
         return True
     if any(_holds_all_sizes(profile, spec, LEAST if upstream else UPSTREAM_LENGTHS[0]) for profile in profiles):
-        return False  # found without drawing, because loading numpy's generator takes longer than the rest of a plan
+        return False  # no size has to be drawn; to load numpy's generator would take longer than the rest of a plan
     drawn = list(upstream_sizes(spec, seed) if upstream else octave_sizes(spec, seed))
     if upstream:
         drawn += [{s: 2 if s == BATCH else size for s in spec.symbols} for size in (LEAST, UPSTREAM_LENGTHS[1])]

@@ -73,7 +73,7 @@ def voice_cases(request: Request) -> tuple[Case, ...]:
     facts = voice_facts(request)
     limit = max(request.of(PARTS[1]).profiles[0][FRAMES].max, 8) if verify.exhaustive else LONG
     sizes = [one for one in _sizes(facts, limit) if parts_without_profile(request, one, facts) == ()]
-    if not sizes:  # no utterance fits every part: a graph takes it all the same, and the record names the part
+    if not sizes:  # none is within the profiles of all parts; graphs accept it, and the record has a note
         sizes = [one for one in _sizes(facts, limit) if PARTS[1] not in parts_without_profile(request, one, facts)] or [
             next(_sizes(facts, limit))
         ]

@@ -166,7 +166,7 @@ def limits_of(form: Form, float32: Mapping[Kind, Gate], request: Request) -> Lim
         if form.flow_is_lowered:
             del sound["snr_db"]
             gates[Kind.mel] = mel_gate(request, form.target)
-            gates[Kind.f0] = {}  # f0 follows from the mel
+            gates[Kind.f0] = {}  # no gate: f0 is computed from the mel, which has a gate
         else:
             gates[Kind.f0] = OF_KIND[Kind.f0]
         gates[Kind.waveform] = sound

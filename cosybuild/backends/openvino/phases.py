@@ -42,7 +42,7 @@ def phase_operators(openvino: Any, model: Any) -> frozenset[str]:
 def _replace_by_reshape(openvino: Any, name: str, operator: Any) -> None:
     axes = list(operator.output(0).get_partial_shape())
     if sum(axis.is_dynamic for axis in axes) > 1:
-        return  # the sizes of a Reshape would have to be computed
+        return  # a Reshape can infer only one dynamic size
     sizes = [-1 if axis.is_dynamic else axis.get_length() for axis in axes]
     opset = openvino.opset13
     new = opset.reshape(operator.input_value(0), opset.constant(sizes, openvino.Type.i64), special_zero=False)

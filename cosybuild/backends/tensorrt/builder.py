@@ -104,7 +104,7 @@ def build_engine(
             lambda: builder.build_serialized_network(network, config), progress, emit, _housekeeping(library)
         )
         built = time.perf_counter()
-        del parser  # kept until now: it owns the weights, which the build needs
+        del parser  # not deleted earlier, because it owns the weights that the build reads
     if serialized is None or serialized.nbytes == 0:
         raise _failure(library, engine, "built nothing", log)
     engine.write_bytes(memoryview(serialized))

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-# Severities as the libraries number them; 0 is an internal error.
+# TensorRT's numbers of the severities; 0 is an internal error.
 ERROR, WARNING, INFO = 1, 2, 3
 
 _ACTIVATION = re.compile(r"Total Activation Memory: (\d+) bytes")

@@ -80,7 +80,7 @@ def rearrange_heads(graph: Path, scratch: Path) -> Iterator[Path]:
 
     try:
         found = has_split_heads(load_structure(graph))
-    except DecodeError:  # the parser gives a better error for an unreadable file
+    except DecodeError:  # the parser's error for an unreadable file is better
         found = False
     if not found:
         yield graph

@@ -61,7 +61,7 @@ def engine_report(
     )
     unfused = unmet_fusion(attention, precision)
     total = sum(facts.operations.values())
-    # With weak typing, the builder chooses types itself, so those of the network say nothing.
+    # With weak typing, the builder chooses types itself, so the types of the network do not show those of the engine.
     shares = {dtype: round(n / total, 6) for dtype, n in facts.operations.items()} if total and in_graph else {}
     return {
         "built_for": f"sm_{target.sm}" if target.sm is not None else "the GPU here",

@@ -45,7 +45,7 @@ def choose(root: Path, found: Sequence[Graph], forms: Mapping[str, str]) -> Chos
         if form in FORM_NAMES:
             fitting = [graph for graph in candidates if graph.form == form]
         elif form is not None and any(graph.name == form for graph in found if graph.part == part):
-            # A file has one kind of attention; the other kind keeps its default.
+            # A file is of one attention variant; for the other variant, the default is chosen.
             fitting = [graph for graph in candidates if graph.name == form] or _default(candidates)
         else:
             fitting = _default(candidates) if form is None else []

@@ -55,7 +55,7 @@ def token_row(name: str, tokens: Array | Iterable[int]) -> Array:
 
 
 def _array(name: str, tokens: Iterable[int]) -> Array:
-    # The caller's iterator may raise errors of its own, so it runs outside the `try` that judges its values.
+    # The caller's iterator may raise errors of its own, so it runs outside the `try` below.
     if not isinstance(tokens, Iterable):
         raise ServingError(f"{name} is {tokens!r}; whole numbers in one row are expected.")
     values = list(tokens)

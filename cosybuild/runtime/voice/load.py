@@ -77,7 +77,7 @@ def load_voice(
             hint="Next: give the directory of deploy.dir, with the artifacts of component=token2wav.",
         )
     slots = Pool(range(concurrency), f"the voice in {root.name}", timeout)
-    # The version directory of a Triton model is below the directory that deployments change.
+    # If `path` is the version directory of a Triton model, deployments change one of its parent directories.
     home = root if (root / STATE).is_dir() else directory_in_service(root) or root
     folder = "" if home == root else root.absolute().relative_to(home).as_posix()
     options = _Options(concurrency, timeout, threads, trust, forms)

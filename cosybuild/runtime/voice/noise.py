@@ -112,7 +112,7 @@ def hold_frames(draw: Draw, facts: Facts, frames: int) -> None:
             )
         check_floats("the flow's noise", draw[:, :, :frames])
     elif frames > TABLE_FRAMES:
-        # Version 1 has no table, but the memory of its attention also grows with the square of the frames.
+        # CosyVoice 1 has no table, but the memory of its attention grows with the square of the number of frames.
         raise ShapeRefused(
             f"prompt and target have {frames} mel frames; "
             f"{'the table of noise has' if facts.has_fixed_noise else 'an utterance has at most'} {TABLE_FRAMES}.",

@@ -105,7 +105,7 @@ def graphs_in(view: View) -> tuple[list[Graph], list[str]]:
         if path.suffix not in (GRAPH_SUFFIX, IR_SUFFIX, *ENGINE_SUFFIXES):
             continue
         if path.suffix == IR_SUFFIX and not manifest_path(path).exists():
-            continue  # another program's
+            continue  # another program wrote it
         try:
             manifest = read_manifest(path)
         except ValueError as error:

@@ -97,6 +97,6 @@ class PushedStream:
                 self._pieces.append(piece)
         except _Closed:
             return
-        except BaseException as caught:  # not handled here: `push` raises it in the caller's thread
+        except BaseException as caught:  # `push` raises it in the caller's thread
             end = caught
         self._turns.put(end)

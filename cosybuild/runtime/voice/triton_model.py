@@ -98,7 +98,7 @@ class VoiceModel:
         except ServingError as error:
             return _failure(error, pb_utils.TritonError.INVALID_ARG)
         except Exception as error:
-            # If `execute` raised it, all requests of this call would fail with it.
+            # If `execute` raised the error, all requests of this call would fail.
             logging.getLogger(__name__).exception("a request failed")
             return _failure(error, pb_utils.TritonError.INTERNAL)
         return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor(WAVEFORM, samples[np.newaxis])])
