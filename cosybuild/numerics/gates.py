@@ -248,5 +248,5 @@ def check_gate(setting: str, gate: Gate, kind: Kind = Kind.any) -> None:
 
 
 def plain_gate(gate: Gate) -> dict[str, float]:
-    """Return the gate as JSON data, for keys and records."""
+    """Return the gate as JSON data, for the keys of steps and for records."""
     return {name: float(bound) for name, bound in gate.items()}

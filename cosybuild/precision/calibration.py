@@ -17,7 +17,7 @@ from cosybuild.numerics.inputs import Array, Draw, Time, draw_inputs, numpy_dtyp
 
 _LENGTHS = (4, 128)
 """Default sizes of the generated inputs, a short and a medium one. Longer inputs hardly widen the measured ranges but
-take more time. The sizes do not depend on the profiles, so that all profiles that hold them share one lowered graph.
+take more time. The sizes do not depend on the profiles, so that all profiles that cover them share one lowered graph.
 """
 _BATCH = 2
 
@@ -28,8 +28,8 @@ def calibration_sizes(
     """Return the sizes of all dynamic axes (symbol -> size), one mapping for each generated input.
 
     Every axis except the batch takes the sizes in `settings.calibration_sizes`. If the setting is empty, it takes 4 and
-    128, or the nearest sizes that the first profile holds. The batch is 2, or the nearest size that the first profile
-    holds.
+    128, or the nearest sizes that the first profile covers. The batch is 2, or the nearest size that the first profile
+    covers.
     """
     profile = profiles[0] if profiles else {}
     lengths = settings.calibration_sizes or _LENGTHS

@@ -1,4 +1,4 @@
-"""Constants in the lower type: the conversion, and the numbers of elements that overflow or underflow in it."""
+"""Constants in the 16-bit type: the conversion, and the numbers of elements that overflow or underflow in it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from cosybuild.precision.storage import FP16, Storage
 
 @dataclass(frozen=True)
 class ConstantFacts:
-    """The number of elements of one constant that the lower type cannot represent.
+    """The number of elements of one constant that the 16-bit type cannot represent.
 
     Attributes:
         size: number of elements.
         max_abs: largest magnitude in float32.
-        overflowing: number of elements whose magnitude exceeds the largest number of the lower type.
+        overflowing: number of elements whose magnitude exceeds the largest number of the 16-bit type.
         vanishing: number of non-zero elements that would be rounded to zero.
         subnormal: number of other elements below the smallest normal number; they would lose digits.
     """
@@ -52,11 +52,11 @@ def examine(tensor: ir.TensorProtocol, storage: Storage) -> ConstantFacts:
 def convert_constant(
     tensor: ir.TensorProtocol, storage: Storage, name: str, limit: float | None = None
 ) -> ir.TensorProtocol:
-    """Convert a constant to the lower type, rounding to nearest even.
+    """Convert a constant to the 16-bit type, rounding to nearest even.
 
     Args:
         tensor: a float32 constant.
-        storage: the lower type.
+        storage: the 16-bit type.
         name: the name of the new tensor.
         limit: magnitude to which the values are clipped before (for masks); None to clip nothing.
     """

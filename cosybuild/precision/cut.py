@@ -57,7 +57,7 @@ def smallest_cut(
     """Find a single node that fails by itself, or else a module that does; None if none of the tried ones fails.
 
     Args:
-        lowered: the typed graph, made from `reference`.
+        lowered: the lowered graph, made from `reference`.
         reference: the float32 graph, prepared by `graph.prepare`.
         points: the noise profile of both graphs on `inputs`.
         inputs: inputs by name on which the whole graph fails, in float32.

@@ -42,9 +42,9 @@ class Decisions:
     """The decisions for one graph.
 
     Attributes:
-        storage: the lower type.
+        storage: the 16-bit type.
         kept: name of a node that stays in fp32 -> reason, in graph order.
-        match_io: True if the graph's inputs and outputs get the lower type.
+        match_io: True if the graph's inputs and outputs get the 16-bit type.
         clipped: name of a mask constant -> magnitude to which it is clipped.
     """
 

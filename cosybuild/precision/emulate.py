@@ -2,7 +2,7 @@
 
 ONNX Runtime's CPU kernels compute most half-precision operators in float32, with casts around them. Its optimiser
 removes these casts between neighbouring operators. A value beyond the range of the type then stays finite, where a GPU
-would store an infinity. Therefore the emulation adds, after each result that is stored in the lower type, a cast to
+would store an infinity. Therefore the emulation adds, after each result that is stored in the 16-bit type, a cast to
 this type and a cast back. ONNX Runtime cannot remove such a pair, because it changes values, and the cast turns values
 beyond the range into infinities. Sums inside one operator stay in float32, as in a GPU's matrix units.
 """
@@ -20,7 +20,7 @@ _RAW, _ROUNDED = "::unrounded", "::rounded"
 
 
 def emulate(lowered: ir.Model) -> ir.Model:
-    """Return a float32 graph that computes the values that the typed graph would store.
+    """Return a float32 graph that computes the values that the lowered graph would store.
 
     Inputs, outputs and constants are float32. Tensors keep their names and have the rounded values. bfloat16 works too,
     although ONNX Runtime's CPU provider has few kernels for it.

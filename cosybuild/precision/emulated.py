@@ -46,10 +46,10 @@ class NonFinite:
 
 
 class EmulatedSession:
-    """A session that runs a typed graph on the CPU, with every lowered tensor rounded to its storage type.
+    """A session that runs a lowered graph on the CPU, with every lowered tensor rounded to its storage type.
 
     Args:
-        lowered: the typed graph.
+        lowered: the lowered graph.
         reference: the float32 graph from which it was made; tensors with equal names correspond.
         threads: ONNX Runtime's intra_op_num_threads.
     """

@@ -12,7 +12,7 @@ def interface_dtype(settings: PrecisionSettings, spec: ModelSpec | None = None) 
     """Return the common type of all floating-point inputs and outputs, e.g. `float16`.
 
     Args:
-        settings: the settings of the group `precision`.
+        settings: the settings of the configuration group `precision`.
         spec: the model's specification, which can demand float32; None if there is none.
     """
     if settings.io is InputOutput.keep or (spec is not None and spec.float32_io):

@@ -23,12 +23,12 @@ from cosybuild.precision.storage import Storage
 
 @dataclass(frozen=True)
 class Lowered:
-    """A typed graph (each tensor's type is explicit), and the changes that made it.
+    """A lowered graph (each tensor's type is explicit), and the changes that made it.
 
     Attributes:
         model: the new graph; it shares unchanged tensors with the old graph.
         casts: number of inserted casts.
-        converted: names of the initialisers that have a version in the lower type.
+        converted: names of the initialisers that have a version in the 16-bit type.
         duplicated: those of `converted` that exist in float32 too.
     """
 
@@ -39,13 +39,13 @@ class Lowered:
 
 
 def lower(model: ir.Model, decisions: Decisions) -> Lowered:
-    """Return a graph with the nodes of `decisions.kept` in float32 and all other nodes in the lower type.
+    """Return a graph with the nodes of `decisions.kept` in float32 and all other nodes in the 16-bit type.
 
     The function is pure: `model` (prepared by `graph.prepare`) is not changed, and equal arguments give equal graphs.
     Index and boolean tensors, sub-graphs, and inputs that an operator takes in float32 only are not converted.
 
     Raises:
-        PrecisionError: a node that is not kept has no variant in the lower type.
+        PrecisionError: a node that is not kept has no variant in the 16-bit type.
     """
     copy = ir.Model(
         model.graph.clone(), ir_version=model.ir_version, producer_name=model.producer_name,
@@ -141,7 +141,7 @@ class _Lowering:
         value.type = ir.TensorType(self._lower)
 
     def _twin(self, value: ir.Value) -> ir.Value:
-        """Add a copy of a constant in the lower type to the graph, and return the copy.
+        """Add a copy of a constant in the 16-bit type to the graph, and return the copy.
 
         The constant itself stays in float32.
         """

@@ -2,7 +2,7 @@
 
 `Where(mask, 0, -inf)`, `(1 - mask) * -1e10` and similar masks overflow in half precision, where 0 * -inf is NaN. If the
 additions of an attention stay in fp32 instead, the attention is no longer fused. Any number whose exponential is zero
-hides a score equally well. Therefore a mask constant is clipped to a number that the lower type represents
+hides a score equally well. Therefore a mask constant is clipped to a number that the 16-bit type represents
 (`Storage.masked`), if it would leave less than half of the type's range for the score. The result of such a mask is not
 defined for a row in which every score is hidden; models must not make such a row.
 """
@@ -45,7 +45,7 @@ def find_masks(model: ir.Model, measured: Mapping[str, Range], storage: Storage)
     Args:
         model: the float32 graph, prepared by `graph.prepare`.
         measured: tensor -> measured range.
-        storage: the lower type.
+        storage: the 16-bit type.
     """
     path = _mask_nodes(model)
     bound = -storage.masked

@@ -38,7 +38,7 @@ class Point:
             element is finite in the float32 graph only.
         fresh: the noise that the node adds: `noise` minus the noise of its noisiest input. It is negative if the node
             reduces noise. It is 0 if the node only moves values or if an input's noise is infinite.
-        lowered: True if the tensor is stored in the lower type.
+        lowered: True if the tensor is stored in the 16-bit type.
     """
 
     node: str
@@ -54,7 +54,7 @@ def profile(lowered: ir.Model, reference: ir.Model, inputs: Mapping[str, Array],
     """Compute the noise profile: one point for each node that both graphs have, in the order of the float32 graph.
 
     Args:
-        lowered: the typed graph; it is run emulated, with tensors rounded to their storage type.
+        lowered: the lowered graph; it is run emulated, with tensors rounded to their storage type.
         reference: the float32 graph, prepared by `graph.prepare`.
         inputs: inputs by name, in float32.
         threads: ONNX Runtime's intra_op_num_threads.

@@ -1,4 +1,4 @@
-"""The rules that compare measured ranges and constants with the limits of the lower type."""
+"""The rules that compare measured ranges and constants with the limits of the 16-bit type."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def exponentials(given: RuleInputs) -> Verdicts:
 
 
 def logarithms(given: RuleInputs) -> Verdicts:
-    """Keep in float32 the logarithms of numbers below the smallest normal number of the lower type.
+    """Keep in float32 the logarithms of numbers below the smallest normal number of the 16-bit type.
 
     For example, a lower bound of 1e-10 is zero in fp16, and its logarithm is infinite.
     """

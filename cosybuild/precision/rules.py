@@ -40,11 +40,11 @@ class RuleInputs:
     Attributes:
         nodes: the nodes to decide on, in graph order.
         opset: opset version of the default domain.
-        storage: the lower type.
+        storage: the 16-bit type.
         ranges: tensor -> range: measured, or computed if the tensor depends on a clipped mask.
-        constants: initialiser -> the number of its elements that the lower type cannot represent.
+        constants: initialiser -> the number of its elements that the 16-bit type cannot represent.
         masks: the mask constants.
-        data_max, init_max, init_min: the limits of `PrecisionSettings`; if not set, the defaults of the lower type.
+        data_max, init_max, init_min: the limits of `PrecisionSettings`; if not set, the defaults of the 16-bit type.
     """
 
     nodes: Sequence[ir.Node]
@@ -62,7 +62,7 @@ Verdicts = Iterator[tuple[ir.Node, str]]
 
 
 def types(given: RuleInputs) -> Verdicts:
-    """Keep in float32 the nodes whose operator has no variant in the lower type."""
+    """Keep in float32 the nodes whose operator has no variant in the 16-bit type."""
     for node in given.nodes:
         slots = slots_of(node, given.storage, given.opset)
         if isinstance(slots, str):

@@ -1,4 +1,4 @@
-"""The inputs and outputs of an operator that get the lower type when the node is lowered, from ONNX's own schemas."""
+"""The inputs and outputs of an operator that get the 16-bit type when the node is lowered, from ONNX's own schemas."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REFUSED_BY_TENSORRT = frozenset({("Mish", "BFLOAT16"), ("ConvTranspose", "BFLOA
 
 @dataclass(frozen=True)
 class Slots:
-    """One flag for each input and output of a node: True if the tensor gets the lower type when the node is lowered."""
+    """One flag for each input and output of a node: True if the tensor gets the 16-bit type in a lowered node."""
 
     inputs: tuple[bool, ...]
     outputs: tuple[bool, ...]

@@ -131,7 +131,7 @@ def _check(benchmark: BenchmarkSettings, subject: Subject) -> None:
 
 
 def benchmark_settings(request: Request) -> BenchmarkSettings:
-    """Return the settings of the group `benchmark`. A build with a benchmark step always has them."""
+    """Return the settings of the configuration group `benchmark`. A build with a benchmark step always has them."""
     assert request.settings.benchmark is not None
     return request.settings.benchmark
 

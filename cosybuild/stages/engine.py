@@ -152,7 +152,7 @@ def expand_engine_stages(request: Request) -> tuple[EngineStage, ...]:
 
 
 def engine_settings(request: Request) -> TrtSettings:
-    """Return the settings of the group `trt`. A build with an engine step always has them."""
+    """Return the settings of the configuration group `trt`. A build with an engine step always has them."""
     assert request.settings.trt is not None
     return request.settings.trt
 

@@ -114,7 +114,7 @@ def _moved_sizes(request: Request) -> dict[str, int]:
 
 
 def subject_settings(subject: Subject) -> dict[str, Any]:
-    """Return the settings of the model that determine what it computes, for keys.
+    """Return the settings of the model that determine what it computes, for the keys of steps.
 
     The weights' content is not included.
     """

@@ -26,7 +26,7 @@ memory, and the errors hardly depend on the length.
 class ProfileStage(Stage[Request]):
     """The stage that measures the noise of every node. It fills the slot `lowered_profile`.
 
-    It runs before `verify lowered`, so that a graph that fails there has a noise profile too.
+    It runs before the step `verify lowered`, so that a graph that fails there has a noise profile too.
     """
 
     name = "profile"
@@ -69,7 +69,7 @@ class ProfileStage(Stage[Request]):
 
 
 def _case(request: Request) -> Case:
-    """Return the largest case of `verify lowered` with at most `LONGEST` frames; else the smallest case."""
+    """Return the largest case of the step `verify lowered` with at most `LONGEST` frames; else the smallest case."""
     several = lowered_cases_of(request)
     short = [case for case in several if max(case.draw.sizes.values(), default=0) <= LONGEST]
     return short[-1] if short else several[0]

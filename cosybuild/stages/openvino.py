@@ -104,7 +104,7 @@ def expand_openvino_stages(request: Request) -> tuple[OpenVinoStage, ...]:
 
 
 def ov_settings(request: Request) -> OvSettings:
-    """Return the settings of the group `ov`. A build with this step always has them."""
+    """Return the settings of the configuration group `ov`. A build with this step always has them."""
     assert request.settings.ov is not None
     return request.settings.ov
 
@@ -117,6 +117,6 @@ def ir_name(request: Request) -> str:
 
 
 def openvino_environment(environment: Environment) -> Mapping[str, str]:
-    """Return the facts of the machine on which the types and kernels of a compiled IR depend, for keys."""
+    """Return the facts of the machine on which the types and kernels of a compiled IR depend, for the keys of steps."""
     version = environment.version(OPENVINO) or "absent"
     return {OPENVINO: version, "instructions": instruction_sets(environment)}

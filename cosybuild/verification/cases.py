@@ -17,7 +17,7 @@ from cosybuild.system.typed_json import from_json, to_json
 from cosybuild.verification.random_sizes import octave_sizes, upstream_sizes
 
 MOVED = "random size of the profile"
-"""The reason (`Case.why`) of a random size that no profile holds and that was therefore moved inside one. Of two equal
+"""The reason (`Case.why`) of a random size that no profile covers and that was therefore moved inside one. Of two equal
 cases, the one with another reason is kept.
 """
 
@@ -82,7 +82,7 @@ class Case:
         return draw_inputs(spec, self.draw) if self.batch is None else read_batch(self.batch, spec)
 
     def facts(self) -> dict[str, Any]:
-        """Return the case as JSON data, for keys and records. `case_from_facts` reads it."""
+        """Return the case as JSON data, for the keys of steps and for records. `case_from_facts` reads it."""
         draw = to_json(self.draw)
         # Without real inputs the field `given` is left out, so that keys of earlier releases stay valid.
         return {"why": self.why, **{name: value for name, value in draw.items() if (name, value) != ("given", "")}}
@@ -111,7 +111,7 @@ def with_batch(case: Case, batches: Sequence[GivenBatch]) -> Case:
 def upstream_cases(spec: ModelSpec, profiles: Sequence[Profile], seed: int) -> tuple[Case, ...]:
     """Return ten cases like those of upstream's export check.
 
-    The batch is 2; every other symbol has a random size in 16..512. Sizes that no profile holds are moved inside one.
+    The batch is 2; every other symbol has a random size in 16..512. Sizes that no profile covers are moved inside one.
     """
     drawn = enumerate(upstream_sizes(spec, seed))
     return _ordered([_random_case(profiles, Draw(sizes, seed + index)) for index, sizes in drawn], spec)
@@ -135,7 +135,7 @@ def strict_cases(
     Args:
         spec: the model's interface.
         profiles: each profile adds its min, opt and max, and the sizes one step below and above its min and max if any
-            profile admits them.
+            profile covers them.
         seed: seed of the first case; each further case adds 1.
         boundaries: symbol -> further sizes at which the computation changes, e.g. the ends of chunks.
         served: symbol -> further sizes, which were recorded in production.
@@ -210,7 +210,7 @@ def sizes_left_out(cases: Sequence[Case], planned: Sequence[Case]) -> tuple[Case
 
 
 def _random_case(profiles: Sequence[Profile], draw: Draw) -> Case:
-    """Return the case of a random draw. If no profile holds its sizes, they are moved inside one."""
+    """Return the case of a random draw. If no profile covers its sizes, they are moved inside one."""
     sizes = moved_inside(profiles, draw.sizes)
     return Case("random length", draw) if sizes == draw.sizes else Case(MOVED, replace(draw, sizes=sizes))
 

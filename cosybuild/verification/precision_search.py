@@ -44,9 +44,10 @@ def search(
     """Find the nodes that must stay in fp32 for the gates to pass, in addition to those that the rules keep.
 
     One evaluation lowers the whole graph and runs it with emulated storage types. The first evaluation runs the graph
-    that the rules alone give, on all inputs of `verify lowered`. The search then uses only the first input that fails,
-    and its result is checked on all inputs. If another input fails, the search is repeated with all inputs that failed
-    so far. Modules are searched in the order of the noise that their nodes add, so that few evaluations are enough.
+    that the rules alone give, on all inputs of the step `verify lowered`. The search then uses only the first input
+    that fails, and its result is checked on all inputs. If another input fails, the search is repeated with all inputs
+    that failed so far. Modules are searched in the order of the noise that their nodes add, so that few evaluations are
+    enough.
 
     Args:
         context: the run's context, with the float32 graph as input `graph`.
@@ -126,7 +127,10 @@ class _Oracle:
 
 
 class _Samples:
-    """The inputs of `verify lowered`, drawn on demand, each with a check against the outputs of the float32 graph."""
+    """The inputs of the step `verify lowered`, drawn on demand.
+
+    Each has a check that compares the outputs of a lowered graph with those of the float32 graph.
+    """
 
     def __init__(self, request: Request, trials: Trials, graph: Path) -> None:
         from cosybuild.backends.onnxruntime_backend import load
@@ -148,7 +152,10 @@ class _Samples:
 
 
 def option_text(request: Request, figures: Mapping[str, Any]) -> str:
-    """Return a configuration file, an option of the group `precision`, that gives the same graph without a search."""
+    """Return a configuration file that gives the same graph without a search.
+
+    It is an option of the configuration group `precision`.
+    """
     from cosybuild.precision.patterns import literal
 
     precision = request.settings.precision

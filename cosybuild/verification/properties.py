@@ -26,7 +26,7 @@ MOST_CHANGE = {"float32": 1e-5, "float16": 5e-3, "bfloat16": 4e-2}
 same sizes.
 
 With the same sizes, the same operations run on the same values in the same order. Every measured change was exactly 0,
-with 1, 3 and 4 threads. The bounds (80 roundings of one element in float32, 5 in the lower types) allow for kernels
+with 1, 3 and 4 threads. The bounds (80 roundings of one element in float32, 5 in the 16-bit types) allow for kernels
 that are not deterministic.
 """
 
@@ -40,8 +40,8 @@ MOST_CHANGE_RESIZED = {
 Kernels divide their work by sizes and threads. So a row's sums are added in another order, and the row may change by
 the whole rounding error of the type. Measured: 1.7e-6 with 3 threads, and 6.1e-6 in PyTorch. The largest measured
 float32 error of an element was 8.8e-5 of the rms (the tiny models in PyTorch, against float64). Two computations may
-err in opposite directions, which doubles the change; a further factor of 5 allows for other weights. In the lower types
-the bound is the gate on one call of a lowered graph. A wrong row differs by more than 1.
+err in opposite directions, which doubles the change; a further factor of 5 allows for other weights. In the 16-bit
+types the bound is the gate on one call of a lowered graph. A wrong row differs by more than 1.
 """
 
 

@@ -170,7 +170,7 @@ def _axis_faults(examined: Examined, trials: Sequence[_Trial], foreign: bool) ->
 def _sizes(spec: ModelSpec, profiles: Sequence[Profile]) -> list[dict[str, int]]:
     """Return the combinations of sizes to run: a base, and two variations for each symbol.
 
-    The first variation changes the symbol by one step: up, or down if the profile does not hold the size above. The
+    The first variation changes the symbol by one step: up, or down if the profile does not cover the size above. The
     second sets the symbol to `MANY` and all other symbols to their smallest size. `MANY` exceeds the size of an
     exporter's example input. If an exporter froze an axis at the size of its example input, the graph fails only above
     that size.
@@ -187,7 +187,7 @@ def _sizes(spec: ModelSpec, profiles: Sequence[Profile]) -> list[dict[str, int]]
 
 
 def tried_sizes(subject: Subject, profiles: Sequence[Profile]) -> list[dict[str, int]]:
-    """Return the sizes of all runs of `check_contract` as plain data, for keys."""
+    """Return the sizes of all runs of `check_contract` as plain data, for the keys of steps."""
     chunked = [{FRAMES: _frames(subject.spec, profiles, _chunked_length(subject))}] if _chunk(subject) else []
     return [*_sizes(subject.spec, profiles), *chunked]
 

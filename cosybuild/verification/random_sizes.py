@@ -61,7 +61,7 @@ def depends_on_profiles(spec: ModelSpec, profiles: Sequence[Profile], seed: int,
 
 
 def _holds_all_sizes(profile: Profile, spec: ModelSpec, least: int) -> bool:
-    """Return True if the profile holds every size that could be drawn, from `least` upwards."""
+    """Return True if the profile covers every size that could be drawn, from `least` upwards."""
     for symbol in spec.symbols:
         own = spec.axis(symbol).sizes
         lowest, highest = (2, 2) if symbol == BATCH else (least, UPSTREAM_LENGTHS[1])

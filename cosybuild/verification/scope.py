@@ -52,7 +52,7 @@ accuracy of only 97 dB in float32.
 
 
 def verify_settings(request: Request) -> VerifySettings:
-    """Return the settings of the group `verify`. A build with a step that verifies always has them."""
+    """Return the settings of the configuration group `verify`. A build with a step that verifies always has them."""
     assert request.settings.verify is not None
     return request.settings.verify
 
@@ -73,7 +73,7 @@ def cases_of(request: Request) -> tuple[Case, ...]:
 
 
 def ingredients(request: Request) -> dict[str, Any]:
-    """Return everything that determines the cases of the reference, as plain data for keys."""
+    """Return everything that determines the cases of the reference, as plain data, for the keys of steps."""
     verify = verify_settings(request)
     strict, moved = verify.mode is VerifyMode.strict, _depends_on_profiles(request)
     return {
@@ -92,7 +92,7 @@ def ingredients(request: Request) -> dict[str, Any]:
 
 
 def given_digests(request: Request) -> dict[str, list[str]]:
-    """Return the digests of real inputs for keys.
+    """Return the digests of real inputs, for the keys of steps.
 
     Without real inputs the mapping is empty, so that keys of earlier releases stay valid.
     """
@@ -198,7 +198,7 @@ def own_limits(verify: VerifySettings, *, lowered: bool = False) -> dict[str, Ow
     """Return output -> the limits that the user sets for it in `verify.outputs`.
 
     Args:
-        verify: the settings of the group `verify`.
+        verify: the settings of the configuration group `verify`.
         lowered: True for a lowered graph or an engine. They have no tolerance for single elements.
     """
     found = {}
@@ -213,7 +213,7 @@ def own_limits(verify: VerifySettings, *, lowered: bool = False) -> dict[str, Ow
 
 
 def output_settings(request: Request) -> dict[str, Any]:
-    """Return `verify.outputs` for keys.
+    """Return `verify.outputs`, for the keys of steps.
 
     The mapping is empty if the setting is empty, so that keys of earlier releases stay valid.
     """
@@ -263,7 +263,7 @@ def graph_limits(graph: ModelProto, verify: VerifySettings, spec: ModelSpec) -> 
 
 
 def check_verify(request: Request) -> None:
-    """Check the settings of the group `verify` for errors that the schema cannot detect.
+    """Check the settings of the configuration group `verify` for errors that the schema cannot detect.
 
     Raises:
         ConfigurationError: a gate names an unknown metric, an output is unknown, the file of lengths is invalid, or the

@@ -30,7 +30,7 @@ class Bounds:
     setting: str
 
     def facts(self) -> dict[str, dict[str, float] | float | None]:
-        """Return the bounds as plain data for keys."""
+        """Return the bounds as plain data, for the keys of steps."""
         return {"gates": plain_gate(self.gate), "step_snr_db": self.step_snr_db}
 
 

@@ -174,7 +174,7 @@ def open_graph(path: Path, settings: Any, *, emulated: bool, workdir: Path) -> P
 
     Args:
         path: the graph.
-        settings: the settings of the group `verify`, with provider and threads.
+        settings: the settings of the configuration group `verify`, with provider and threads.
         emulated: True to emulate the storage types, for a type without kernels on the CPU (bfloat16).
         workdir: directory for the emulated graph.
     """

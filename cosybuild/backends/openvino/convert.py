@@ -29,7 +29,7 @@ class IrTask:
     Attributes:
         graph: the ONNX file to read.
         ir: the .xml file to write; its weights are written to the .bin file beside it.
-        settings: the settings of the group `ov`.
+        settings: the settings of the configuration group `ov`.
         profiles: the profiles with the sizes that the IR must take.
         spec: the model's inputs and outputs.
     """

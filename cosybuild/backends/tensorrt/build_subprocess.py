@@ -25,7 +25,7 @@ class EngineTask:
         target: the library that builds, and the compute capability.
         graph: the ONNX file to read.
         engine: the engine file to write.
-        settings: the settings of the group `trt`.
+        settings: the settings of the configuration group `trt`.
         precision: the precision to which the graph was lowered.
         io: the type that all floating-point inputs and outputs have.
         profiles: the optimisation profiles; empty if all axes are fixed.

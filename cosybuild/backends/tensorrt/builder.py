@@ -69,7 +69,7 @@ def build_engine(
         library: the library that builds.
         graph: the ONNX file. With strong typing, the engine has the types of the graph.
         engine: path of the engine file to write.
-        settings: the settings of the group `trt`.
+        settings: the settings of the configuration group `trt`.
         precision: the precision to which the graph was lowered. It sets the flag TF32, and FP16 or BF16 with weak
             typing.
         sm: the compute capability times ten to build for ahead of time; None builds for the GPU of this machine.

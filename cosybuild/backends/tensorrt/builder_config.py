@@ -50,7 +50,7 @@ def configure(
         library: the library that builds.
         builder: the library's builder object.
         log: the log into which the builder's logger writes.
-        settings: the settings of the group `trt`.
+        settings: the settings of the configuration group `trt`.
         precision: the precision to which the graph was lowered.
         sm: the compute capability times ten to build for ahead of time; None builds for the GPU of this machine.
         profiles: for each optimisation profile the shapes of all inputs.

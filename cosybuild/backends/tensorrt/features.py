@@ -112,7 +112,9 @@ def asked_features(settings: TrtSettings, precision: str) -> Iterator[Feature]:
 
 
 def check_settings(settings: TrtSettings, precision: str, name: str, version: str | None) -> None:
-    """Check the settings of the group `trt`, also for features that the library lacks. The library is not imported.
+    """Check the settings of the configuration group `trt`, also for features that the library lacks.
+
+    The library is not imported.
 
     Raises:
         ConfigurationError: a setting is invalid or needs a missing feature; the message names the setting and, for a

@@ -46,7 +46,7 @@ def engine_report(
         built: the engine file, with the facts of its build.
         target: the library and the GPU for which it was built.
         library: the library that built it.
-        settings: the settings of the group `trt`.
+        settings: the settings of the configuration group `trt`.
         precision: the precision to which the graph was lowered.
         opened: facts of the deserialised engine; None if it was not opened.
     """
