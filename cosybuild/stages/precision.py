@@ -113,7 +113,7 @@ class PrecisionStage(Stage[Request]):
             metrics = autocast_report(model, proto, ranges, settings)
         else:
             proto, metrics = _ruled(model, ranges, context)
-        _check(proto)
+        _check(proto, foreign=request.subject.graph is not None)
         files = save_model(proto, context.workdir / lowered_name(request))
         metrics = {"target": settings.target.value, "method": self._method.value, **metrics}
         metrics["calibration"] = {"inputs": len(samples), "from": _calibrated_from(request)}
@@ -185,11 +185,11 @@ def _ruled(model: Any, ranges: Any, context: RunContext) -> tuple[ModelProto, di
     return ir.to_proto(lowered.model), report | found
 
 
-def _check(proto: ModelProto) -> None:
+def _check(proto: ModelProto, *, foreign: bool) -> None:
     from cosybuild.onnxgraph.check import InvalidGraph, check_model
 
     try:
-        check_model(proto)
+        check_model(proto, output_shapes=not foreign)
     except InvalidGraph as error:
         raise PrecisionError(
             f"ONNX's checker refuses the lowered graph{error.detail}",

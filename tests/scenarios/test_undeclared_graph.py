@@ -56,6 +56,22 @@ def test_a_file_with_every_kind_of_input_is_built_by_its_path(command: Callable[
     assert any("past=0" in case["case"] for case in record["cases"])
 
 
+def test_a_wrong_shape_of_an_output_is_a_warning_and_a_declaration_corrects_the_graph(
+    command: Callable[..., Answer],
+) -> None:
+    """Shape inference knows the right size here, and the file states another one; runtimes load such files."""
+    ports = [helper.make_tensor_value_info(name, 1, ["b", size]) for name, size in (("x", 4), ("y", 9))]
+    made = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", ports[:1], ports[1:])
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), "mine.onnx")
+    words = ("model=onnx", "model.path=mine.onnx", "trt=none")
+    answer = command(*words, "precision=fp16")
+    assert answer.code == 0, answer.err
+    assert "model.outputs=[{name: 'y', shape: [b, 4]}] corrects it" in answer.out + answer.err
+    assert command(*words, "model.outputs=[{name: 'y', shape: [b, 4]}]").code == 0
+    (corrected,) = Path("outputs/runs").glob("*fp32*/artifacts/mine.onnx")
+    assert onnx.load(corrected).graph.output[0].type.tensor_type.shape.dim[1].dim_value == 4
+
+
 def test_an_engine_with_a_type_that_tensorrt_lacks_is_refused_first(command: Callable[..., Answer]) -> None:
     onnx.save(graph(), "mine.onnx")
     answer = command("model=onnx", "model.path=mine.onnx", "trt=fp32")
