@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
+from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
 from cosybuild.errors import ModelError
 from cosybuild.exporting.torch_exporters import example_inputs, example_sizes
+from cosybuild.models.guesses import default_ranges
+from cosybuild.models.profile import FRAMES, expand_profiles
 from cosybuild.models.spec import ModelSpec, TensorSpec
 
 _STEP = 8
-"""The amount by which an axis is longer in the second call; a multiple of the usual strides (1, 2, 4, 8)."""
+"""The least amount by which an axis is longer in the second call; a multiple of the usual strides (1, 2, 4, 8)."""
+_DEFAULT = ProfileSettings(profiles=({FRAMES: RangeSettings(4, 500, 3000)},))
 
 
 def parameters_of(target: Mapping[str, Any]) -> list[str]:
@@ -32,9 +38,9 @@ def parameters_of(target: Mapping[str, Any]) -> list[str]:
 def tried_outputs(target: Mapping[str, Any], inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
     """Call a module and return the specifications of its outputs.
 
-    The module is called once, and then once for each dynamic axis of the inputs, with this axis longer. If the size of
-    an output's axis grows in proportion, it is a sum of input sizes, such as `2*frames - 1`. If it changes in another
-    way, the output's axis gets a new name.
+    The module is called once, and then twice for each dynamic axis of the inputs: with this axis a little longer, and
+    twice as long. If the size of an output's axis grows in proportion, it is a sum of input sizes, such as
+    `2*frames - 1`. If it changes in another way, the output's axis gets a new name.
 
     Args:
         target: the setting `model.target`, which constructs the module.
@@ -50,8 +56,8 @@ def tried_outputs(target: Mapping[str, Any], inputs: Sequence[TensorSpec]) -> tu
 
     module = construct_module(target)
     spec = ModelSpec(tuple(inputs), ())
-    base = example_sizes(spec, {}, ())
-
+    profiles = expand_profiles(default_ranges(_DEFAULT, spec, declared=True), spec)
+    base = example_sizes(spec, {}, profiles)
     name = str(target["_target_"])
 
     def call(sizes: Mapping[str, int]) -> dict[str, Any]:
@@ -64,32 +70,54 @@ def tried_outputs(target: Mapping[str, Any], inputs: Sequence[TensorSpec]) -> tu
             raise ModelError(
                 f"{name} does not take inputs of these shapes, tried with {dict(sizes) or 'fixed sizes'}: "
                 f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
-                hint="Next: correct the shapes; a fixed size of an axis may help.",
+                hint="Next: correct the shapes. If only some sizes are accepted, state one, such as --input "
+                f"{inputs[0].name}=[1,16000]; an axis with the name `samples` is tried with 4000 to 16000.",
             ) from error
         return dict(tensors_in(answer))
 
     first = call(base)
-    others = {symbol: call({**base, symbol: base[symbol] + _STEP}) for symbol in spec.symbols}
+    steps = {symbol: math.lcm(_STEP, profiles[0][symbol].multiple_of) for symbol in spec.symbols}
+    others = {symbol: call({**base, symbol: base[symbol] + step}) for symbol, step in steps.items()}
+    # A stride that is larger than the step shows only when the size changes by much.
+    doubled: dict[str, dict[str, Any]] = {}
+    for symbol in spec.symbols:
+        with suppress(ModelError):  # e.g. more than its position table has
+            doubled[symbol] = call({**base, symbol: 2 * base[symbol]})
+
+    def shape(path: str) -> tuple[int | str, ...]:
+        found = []
+        for axis, size in enumerate(map(int, first[path].shape)):
+            changes = {s: (int(other[path].shape[axis]) - size, steps[s]) for s, other in others.items()}
+            large = {s: (int(other[path].shape[axis]) - size, base[s]) for s, other in doubled.items()}
+            is_sum = all(large[s][0] * changes[s][1] == changes[s][0] * large[s][1] for s in large)
+            found.append(_dim(path, axis, size, base, changes) if is_sum else _own_axis(path, axis))
+        return tuple(found)
+
+    taken = {tensor.name for tensor in inputs}
     return tuple(
-        TensorSpec(
-            path,
-            tuple(
-                _dim(path, axis, size, base, {s: other[path].shape[axis] - size for s, other in others.items()})
-                for axis, size in enumerate(map(int, tensor.shape))
-            ),
-            str(tensor.dtype).removeprefix("torch."),
-        )
+        TensorSpec(_output_name(path, taken), shape(path), str(tensor.dtype).removeprefix("torch."))
         for path, tensor in first.items()
     )
 
 
-def _dim(path: str, axis: int, size: int, base: Mapping[str, int], changes: Mapping[str, int]) -> int | str:
-    moving = {symbol: change for symbol, change in changes.items() if change}
+def _output_name(path: str, taken: Collection[str]) -> str:
+    """Return the path, or another name if an input has that name: each tensor of a graph needs its own."""
+    while path in taken:
+        path += "_output"
+    return path
+
+
+def _own_axis(path: str, axis: int) -> str:
+    return f"{path.replace('.', '_')}_axis{axis}"
+
+
+def _dim(path: str, axis: int, size: int, base: Mapping[str, int], changes: Mapping[str, tuple[int, int]]) -> int | str:
+    moving = {symbol: change for symbol, change in changes.items() if change[0]}
     if not moving:
         return size
-    if any(change % _STEP for change in moving.values()):
-        return f"{path.replace('.', '_')}_axis{axis}"
-    factors = {symbol: change // _STEP for symbol, change in moving.items()}
+    if any(change % step for change, step in moving.values()):
+        return _own_axis(path, axis)
+    factors = {symbol: change // step for symbol, (change, step) in moving.items()}
     rest = size - sum(factor * base[symbol] for symbol, factor in factors.items())
     terms = [symbol if factor == 1 else f"{factor}*{symbol}" for symbol, factor in factors.items()]
     return " + ".join(terms) + (f" {'+' if rest > 0 else '-'} {abs(rest)}" if rest else "")

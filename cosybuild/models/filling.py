@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,12 +17,20 @@ Note = Callable[[str], object]
 
 
 def call_seeded(seed: int, make: Callable[[], Made]) -> Made:
-    """Seed torch's CPU generator, call `make`, restore the generator's state, and return the result of `make`."""
+    """Seed the generators of torch (CPU), numpy and Python, call `make`, restore their states, and return the result."""
+    import numpy as np
     import torch
 
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return make()
+    states = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            return make()
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
 
 
 def fill(module: nn.Module, weights: Weights, note: Note) -> None:

@@ -84,7 +84,7 @@ def _range(symbol: str, spec: ModelSpec) -> RangeSettings:
         return RangeSettings(0, 8, 16)
     if any(symbol in tensor.shape and _is_image(tensor) for tensor in spec.inputs):
         return RangeSettings(64, 128, 192, 32)
-    if any(symbol == tensor.shape[-1] and _is_audio(tensor, spec) for tensor in spec.inputs if tensor.shape):
+    if any(symbol == tensor.shape[-1] and _is_audio(tensor, symbol, spec) for tensor in spec.inputs if tensor.shape):
         return _AUDIO_SAMPLES
     return RangeSettings(16, 32, 64)
 
@@ -94,13 +94,13 @@ def _is_image(tensor: TensorSpec) -> bool:
     return len(tensor.shape) == len("NCHW") and all(isinstance(size, str) for size in tensor.shape[2:])
 
 
-def _is_audio(tensor: TensorSpec, spec: ModelSpec) -> bool:
-    """Return True if the last axis probably has audio samples.
+def _is_audio(tensor: TensorSpec, symbol: str, spec: ModelSpec) -> bool:
+    """Return True if the last axis, `symbol`, probably has audio samples.
 
-    The tensor must have a floating-point type and a name such as `audio`. The names `input` and `x` also count if
-    another input is a sampling rate.
+    The tensor must have a floating-point type, and it or the axis a name such as `audio` or `samples`. The names
+    `input` and `x` also count if another input is a sampling rate.
     """
     if "float" not in tensor.dtype or any(isinstance(size, int) and size > 2 for size in tensor.shape):
         return False
     rated = any(_words(other.name) & _RATES for other in spec.inputs)
-    return bool(_words(tensor.name) & (_AUDIO | {"input", "x"} if rated else _AUDIO))
+    return bool(_words(symbol) & _AUDIO or _words(tensor.name) & (_AUDIO | {"input", "x"} if rated else _AUDIO))

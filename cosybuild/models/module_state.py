@@ -64,9 +64,9 @@ def check_same_state(graph: Mapping[str, Any], reference: Mapping[str, Any], mad
             f"{made_by} had other parameters or buffers when it was exported (digest {ours[:12]}) than when the "
             f"reference was computed (digest {theirs[:12]}), although its sources are the same. The graph would be "
             "compared with another model.",
-            hint="Next: do not let its constructor draw from a generator other than torch's, or read the clock or an "
-            "environment variable; give such a value as an argument of model.target, or the weights with "
-            "model.weights=FILE.",
+            hint="Next: let its constructor draw only from torch's, numpy's and Python's shared generators, which are "
+            "seeded, and let it not read the clock or an environment variable; give such a value as an argument of "
+            "model.target, or the weights with model.weights=FILE.",
         )
 
 

@@ -38,6 +38,7 @@ def test_the_declaration_of_a_file_says_what_the_file_says(tmp_path: Path, capsy
     assert declared.inputs[2].high == 5
 
 
+SAMPLES = ("--input", "input=[1,1,samples]")
 CONV = ("torch.nn.Conv1d", "in_channels=4", "out_channels=5", "kernel_size=3")
 
 
@@ -56,6 +57,13 @@ CONV = ("torch.nn.Conv1d", "in_channels=4", "out_channels=5", "kernel_size=3")
             ("torch.nn.Embedding", "num_embeddings=9", "embedding_dim=2", "--input", "input=[n]:int64"),
             {"output": ["n", 2]},
         ),
+        # A stride beyond the step of eight: no call shows it as a fixed size.
+        (
+            ("torch.nn.Conv1d", "in_channels=1", "out_channels=5", "kernel_size=400", "stride=320", *SAMPLES),
+            {"output": [1, 5, "output_axis2"]},
+        ),
+        # The module returns a field with the name of an input, as diffusers' UNet2DModel does.
+        (("tests.stages.modules.Refined", "--input", "sample=[n,3]"), {"sample_output": ["n", 3]}),
     ],
 )
 def test_a_trial_call_shows_the_outputs_of_a_class(

@@ -36,7 +36,7 @@ def test_every_axis_has_a_small_range_of_its_role() -> None:
         "past": (0, 16, 1),
         "t": (16, 64, 1),
     }
-    assert ranges(("samples",)) == {"samples": (16, 64, 1)}
+    assert ranges(("n",)) == {"n": (16, 64, 1)}
 
 
 def test_a_waveform_is_longer_than_a_window_of_a_spectrum() -> None:
@@ -46,6 +46,8 @@ def test_a_waveform_is_longer_than_a_window_of_a_spectrum() -> None:
 
     assert range_of(TensorSpec("waveforms", ("batch", "n"))) == (4000, 16000)
     assert range_of(TensorSpec("input", ("batch", "n")), TensorSpec("sr", (), "int64")) == (4000, 16000)
+    assert ranges((1, 1, "samples")) == {"samples": (4000, 16000, 1)}
+    assert ranges(("samples", 4)) == {"samples": (1, 4, 1)}
     assert range_of(TensorSpec("audio_features", ("batch", 80, "n"))) == (16, 64)
     assert range_of(TensorSpec("input", ("batch", "n"))) == (16, 64)
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from cosybuild.config.groups.model import Family, ModelSettings, TensorSettings
 from cosybuild.errors import CheckpointError, ModelError
-from cosybuild.models.load import (
-    load_module,
-    load_network,
-)
+from cosybuild.models.load import construct_module, load_module, load_network
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.models.subject import Subject
 from tests.models.fixtures import VERSIONS, random_inputs, state_dict_digest, tiny_directory, tiny_subject
@@ -146,3 +145,13 @@ def test_targets_that_return_no_suitable_module_are_refused(case: str) -> None:
         load_module(subject, None)
     assert text in str(caught.value)
     assert caught.value.hint is not None
+
+
+def test_a_constructor_that_draws_from_numpy_and_python_follows_the_seed() -> None:
+    """LocalTransformer of the package local-attention draws from Python's generator."""
+    target = {"_target_": "tests.stages.modules.DrawnByOthers"}
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    first, again, other = (construct_module(target, seed).state_dict()["weight"] for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert bool((first != other).all())
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -134,3 +137,21 @@ class Large(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.narrow(torch.relu(self.widen(self.embed(x))))
         return result
+
+
+class Refined(nn.Module):
+    """Returns a field with the name of its input."""
+
+    def forward(self, sample: Tensor) -> dict[str, Tensor]:
+        return {"sample": 2 * sample}
+
+
+class DrawnByOthers(nn.Module):
+    """Draws its parameters from the generators of numpy and of Python."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([random.random(), np.random.rand()]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight
