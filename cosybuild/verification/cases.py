@@ -26,6 +26,7 @@ cases, the one with another reason is kept.
 CHEAP_SIZE = 1024
 
 
+_GIVEN = "given by "
 _FEWEST = 3
 """Number of cases of a lowered graph if the sizes of all cases are above `longest` (see `lowered_cases`)."""
 
@@ -95,7 +96,12 @@ def case_from_facts(facts: Mapping[str, Any]) -> Case:
 
 def given_cases(batches: Sequence[GivenBatch]) -> tuple[Case, ...]:
     """Return one case for each batch of real inputs."""
-    return tuple(Case(f"given by {one.name}", Draw(one.sizes, given=one.digest), one) for one in batches)
+    return tuple(Case(f"{_GIVEN}{one.name}", Draw(one.sizes, given=one.digest), one) for one in batches)
+
+
+def batch_name(facts: Mapping[str, Any]) -> str:
+    """Return the name of the batch in a case that `Case.facts` described."""
+    return str(facts["why"]).removeprefix(_GIVEN)
 
 
 def with_batch(case: Case, batches: Sequence[GivenBatch]) -> Case:

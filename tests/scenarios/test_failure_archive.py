@@ -112,6 +112,42 @@ def test_the_failure_of_a_float32_graph_is_reproduced(tmp_path: Path, place: Pla
     assert "probable cause" not in ran.out, "the difference is rounding"
 
 
+@pytest.mark.parametrize(
+    ("asked", "step"),
+    [
+        ((*OVERFLOWING, "precision=fp16"), "verify lowered"),
+        ((*words(2.0, exported_off=2**-20), "verify.snr_db=300"), "verify"),
+    ],
+)
+def test_a_failure_with_real_inputs_is_reproduced_on_the_batch_that_failed(
+    tmp_path: Path, place: Place, asked: tuple[str, ...], step: str
+) -> None:
+    """In fp16 the first batch passes: nothing of zeros overflows."""
+    (tmp_path / "there").mkdir()
+    there = Workshop(tmp_path / "there")
+    real = there.directory / "real"
+    real.mkdir()
+    loud = (4 * np.random.default_rng(0).standard_normal((1, 7, 16))).astype(np.float32)
+    if step == "verify lowered":
+        np.savez(real / "a.npz", x=np.zeros((1, 5, 16), np.float32))
+    np.savez(real / "b.npz", x=loud)
+    there.cosybuild(*asked, "verify.inputs=real", code=5, env=there.env)
+    (run,) = there.runs()
+    assert there.report()["failure"]["step"] == step
+    (place.directory / "capsule.tar.gz").write_bytes((run / "capsule.tar.gz").read_bytes())
+    found, index = members(place.directory / "capsule.tar.gz"), index_of(place.directory / "capsule.tar.gz")
+    assert found["inputs/case.npz"] == (real / "b.npz").read_bytes()
+    assert index["case"]["given"] == hashlib.sha256(found["inputs/case.npz"]).hexdigest()
+    ran = place.cosybuild("replay", "capsule.tar.gz", code=5)
+    assert "fails here, with the same message" in ran.out
+    assert "frames=7" in ran.err
+    inputs = io.BytesIO()
+    np.savez(inputs, x=2 * loud)
+    write(place.directory / "capsule.tar.gz", {**found, "inputs/case.npz": inputs.getvalue()}, index)
+    refused = place.cosybuild("replay", "capsule.tar.gz", code=2)
+    assert "its inputs are not those of its description" in refused.err
+
+
 def only_named(found: Members, index: dict[str, Any]) -> Members:
     for files in index["artifacts"].values():
         for file in files:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cosybuild.building.record import Failure
@@ -28,6 +28,7 @@ from cosybuild.run.tar_archive import Bounds, unpack_archive
 from cosybuild.stages.pipeline import stages_for
 from cosybuild.store.artifact import Artifact
 from cosybuild.system.environment import Environment
+from cosybuild.verification.cases import batch_name
 
 _REPRODUCIBLE = ("verify", "verify_lowered")
 """Stages that only run ONNX graphs. Other stages load an engine, which is machine code, or the model's own code."""
@@ -162,13 +163,18 @@ def _request(archive: Path, place: Path, index: FailureIndex) -> Request:
         stem=facts.stem,
         solver=facts.solver,
     )
-    if not (index.case or {}).get("given"):
+    case = index.case or {}
+    if not case.get("given"):
         return Request(settings, subject)
     # The archive has only the batch of real inputs that failed.
     try:
-        return Request(settings, subject, given=given_batches([place / "inputs" / "case.npz"], subject.spec))
+        batches = given_batches([place / "inputs" / "case.npz"], subject.spec)
     except ConfigurationError as error:
         raise FORM.refused(archive, f"its inputs are not those of its description: {error.message}") from error
+    if [batch.digest for batch in batches] != [case["given"]]:
+        raise FORM.refused(archive, "its inputs are not those of its description: they have another digest")
+    # The message of a failure names the file of the user, which has another name in the archive.
+    return Request(settings, subject, given=tuple(replace(one, name=batch_name(case)) for one in batches))
 
 
 def _part(place: Path, cut: Part, request: Request, archive: Path) -> str | None:
