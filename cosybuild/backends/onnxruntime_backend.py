@@ -6,6 +6,7 @@ import ctypes
 import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -113,8 +114,16 @@ class OnnxRuntimeSession:
         return call
 
 
+class Level(Enum):
+    """The graph optimisations of a session, under ONNX Runtime's names."""
+
+    all = "ORT_ENABLE_ALL"
+    extended = "ORT_ENABLE_EXTENDED"  # without optimisations of the memory layout
+    none = "ORT_DISABLE_ALL"
+
+
 def load(
-    path: Path, *, provider: Provider = Provider.cpu, threads: int = 1, optimised: bool = True
+    path: Path, *, provider: Provider = Provider.cpu, threads: int = 1, level: Level = Level.all
 ) -> OnnxRuntimeSession:
     """Open a session on the graph in `path`.
 
@@ -122,15 +131,14 @@ def load(
         path: the ONNX file; its external data is stored beside it.
         provider: `cpu`, `cuda`, or `auto`, which uses CUDA if its provider loads, else the CPU.
         threads: ONNX Runtime's intra_op_num_threads; 0 leaves the number to ONNX Runtime.
-        optimised: True for all graph optimisations, False to run the graph as it is written.
+        level: the graph optimisations; `none` runs the graph as it is written.
 
     Raises:
         MissingRequirement: `cuda` is requested, but its provider does not load on this machine.
         ExportError: ONNX Runtime refuses the graph, or its external data must not be read.
     """
     options = onnxruntime.SessionOptions()
-    levels = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level.value)
     options.intra_op_num_threads = threads
     options.log_severity_level = _FATAL
     providers = _providers(provider)

@@ -158,10 +158,14 @@ def _torch_call(module: Any, inputs: Inputs, device: str) -> Call:
 
 def _onnxruntime(name: str, graph: Path, request: Request) -> TimedCall:
     from cosybuild.backends import onnxruntime_backend
+    from cosybuild.backends.isolated import open_session
 
     benchmark = request.settings.benchmark
     assert benchmark is not None
-    session = onnxruntime_backend.load(graph, provider=benchmark.provider, threads=benchmark.threads)
+    provider, threads = benchmark.provider, benchmark.threads
+    # Calls are timed in this process, after a subprocess has found the level at which the graph loads.
+    level = getattr(open_session(graph, request.subject, provider, threads), "level", onnxruntime_backend.Level.all)
+    session = onnxruntime_backend.load(graph, provider=provider, threads=threads, level=level)
     return TimedCall(name, session.device, session.dtypes, lambda inputs: _refusing(session.bound(inputs)))
 
 

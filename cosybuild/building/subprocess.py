@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 from cosybuild.building.stage import Emit
 from cosybuild.errors import CosybuildError
@@ -71,24 +71,36 @@ def call_in_subprocess(
             subprocess.
     """
     with ExitStack() as until_here:
-        # multiprocessing is not used, because launchers replace its start method in their workers.
-        with _interrupts_later():
-            process = subprocess.Popen([sys.executable, "-c", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-            until_here.callback(_end, process)
-        assert process.stdin is not None
-        with suppress(BrokenPipeError):  # the subprocess has died; `_listen` reports it
-            for part in (sys.path, (function, arguments)):
-                pickle.dump(part, process.stdin)
-            process.stdin.flush()
-        return _listen(process, emit)
+        process = start(answer, until_here)
+        send(process, (function, arguments))
+        return listen(process, emit)
 
 
-# The subprocess needs this process's import path to import `answer` and to unpickle the call.
+def start(program: Callable[[], None], until: ExitStack) -> subprocess.Popen[bytes]:
+    """Start a new interpreter that calls `program`, a function at module level of cosybuild; `until` ends it."""
+    text = _PROGRAM.format(module=program.__module__, name=program.__name__)
+    # multiprocessing is not used, because launchers replace its start method in their workers.
+    with _interrupts_later():
+        process = subprocess.Popen([sys.executable, "-c", text], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        until.callback(_end, process)
+    send(process, sys.path)
+    return process
+
+
+def send(process: subprocess.Popen[bytes], content: Any) -> None:
+    """Write a pickled object to the subprocess. If it has died, `listen` reports that."""
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):
+        pickle.dump(content, process.stdin)
+        process.stdin.flush()
+
+
+# The subprocess needs this process's import path to import the function and to unpickle the call.
 _PROGRAM = """
 import pickle, sys
 sys.path[:] = pickle.load(sys.stdin.buffer)
-from cosybuild.building.subprocess import answer
-answer()
+from {module} import {name}
+{name}()
 """
 
 
@@ -101,7 +113,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
                 pipe.close()
 
 
-def _listen(process: subprocess.Popen[bytes], emit: Emit) -> Answer[Any]:
+def listen(process: subprocess.Popen[bytes], emit: Emit) -> Answer[Any]:
+    """Pass on events until the subprocess has answered, and return its answer; see `call_in_subprocess`."""
     assert process.stdout is not None
     while True:
         try:
@@ -130,27 +143,40 @@ def answer() -> None:
 
     This is the function that the subprocess runs.
     """
+    messages = open_messages()
+    function, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301  # from the process that started this one
+    threading.Thread(target=_end_with_the_caller, daemon=True).start()
+
+    def emit(kind: str, /, **facts: Any) -> None:
+        write_message(messages, "event", (kind, facts))
+
+    reply(messages, lambda: function(*arguments, emit))
+
+
+def open_messages() -> BinaryIO:
+    """Return the file whose content the caller reads, and prepare this subprocess for Ctrl-C and for libraries."""
     # Ctrl-C reaches both processes; only the caller handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Libraries print to descriptor 1, which the caller reads; redirect their output to stderr.
     messages = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    function, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301  # from the process that started this one
-    threading.Thread(target=_end_with_the_caller, daemon=True).start()
+    return messages
 
-    def send(kind: str, content: Any) -> None:
-        messages.write(pickle.dumps((kind, content)))
-        messages.flush()
 
-    def emit(kind: str, /, **facts: Any) -> None:
-        send("event", (kind, facts))
-
+def reply(messages: BinaryIO, compute: Callable[[], Any]) -> None:
+    """Send the result of `compute()`, or its error."""
     try:
-        value = function(*arguments, emit)
+        value = compute()
     except BaseException as error:  # sent to the caller, which handles it
-        send("error", (_portable(error), traceback.format_exc()))
+        write_message(messages, "error", (_portable(error), traceback.format_exc()))
     else:
-        send("answer", (value, peak_resident()))
+        write_message(messages, "answer", (value, peak_resident()))
+
+
+def write_message(messages: BinaryIO, kind: str, content: Any) -> None:
+    """Send one message to the caller, which reads it with `listen`."""
+    messages.write(pickle.dumps((kind, content), protocol=5))
+    messages.flush()
 
 
 def _end_with_the_caller() -> None:

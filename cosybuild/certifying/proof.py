@@ -71,8 +71,9 @@ def candidate(path: Path, request: Request) -> Candidate:
         request: the request of a build of the network.
     """
     structure = load_structure(path)
-    spec = request.subject.spec
-    limits, strict = (graph_limits(structure, verify, spec) for verify in (verify_settings(request), VerifySettings()))
+    limits, strict = (
+        graph_limits(structure, verify, request.subject) for verify in (verify_settings(request), VerifySettings())
+    )
     return Candidate(path, structure, limits, strict)
 
 

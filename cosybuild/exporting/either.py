@@ -127,7 +127,7 @@ def _fault_of(
     with tempfile.TemporaryDirectory(dir=scratch) as place:
         path = save_model(model, Path(place) / "graph.onnx")[0]
         try:
-            found = onnxruntime_backend.load(path, optimised=False).infer(inputs)
+            found = onnxruntime_backend.load(path, level=onnxruntime_backend.Level.none).infer(inputs)
         except (InferenceFailed, RuntimeError) as error:
             line = " ".join(str(error).split())[:160]
             return f"the graph of the torchscript exporter cannot be run with {said} ({line})"

@@ -14,8 +14,8 @@ from cosybuild.onnxgraph.files import without_weights
 # The largest size, in bytes, of initializers that stay in the checked graph. Shape inference needs the values of small
 # ones, such as the shapes of Reshape and the axes of Slice.
 _STEERING = 4096
-# The first IR version in which an initializer need not also be listed as an input.
-_INITIALIZERS_ALONE = 4
+INITIALIZERS_ALONE = 4
+"""The first IR version in which an initializer need not also be listed as an input."""
 _LONGEST = 400  # characters of the checker's message
 _NODE = re.compile(r"node name: ([^)\s]+)|name: (\S+)\s+OpType", re.IGNORECASE)
 
@@ -136,7 +136,7 @@ def _skeleton(model: ModelProto) -> ModelProto:
     copy has at least IR version 4.
     """
     small = without_weights(model)
-    small.ir_version = max(small.ir_version, _INITIALIZERS_ALONE)
+    small.ir_version = max(small.ir_version, INITIALIZERS_ALONE)
     listed = {value.name for value in model.graph.input}
     for tensor in model.graph.initializer:
         if _byte_size(tensor) <= _STEERING and tensor.data_location != TensorProto.EXTERNAL:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from cosybuild.backends.onnxruntime_backend import load
+from cosybuild.backends.onnxruntime_backend import Level, load
 from cosybuild.numerics.inputs import Array
 from cosybuild.precision.graph import name_of
 
@@ -58,7 +58,7 @@ class Probe:
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "probe.onnx"
             path.write_bytes(proto.SerializeToString())
-            self._session = load(path, threads=threads, optimised=False)
+            self._session = load(path, threads=threads, level=Level.none)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Return by name: the outputs and extra tensors, and the scalars and shapes under their `scalar_name`."""

@@ -80,13 +80,14 @@ class ReferenceStage(Stage[Request]):
 
     def run(self, context: RunContext) -> StageResult:
         request: Request = context.request
-        work = _Work(request.subject, reference_cases_of(request), rollouts_of(request), context.emit)
+        work = _Work(request, reference_cases_of(request), rollouts_of(request), context.emit)
         if self.foreign:
-            from cosybuild.backends import onnxruntime_backend
+            from cosybuild.backends.isolated import open_session
+            from cosybuild.backends.onnxruntime_backend import Level
 
             threads = verify_settings(request).threads
             graph = context.inputs["graph"].path
-            session = onnxruntime_backend.load(graph, threads=threads, optimised=False)
+            session = open_session(graph, request.subject, threads=threads, level=Level.none)
             made: dict[str, str] = {}
             reference = Reference(UNOPTIMISED, work.cases, work.outputs(session), work.rollouts, work.courses(session))
         else:
@@ -115,15 +116,19 @@ class ReferenceStage(Stage[Request]):
 
 @dataclass(frozen=True)
 class _Work:
-    subject: Subject
+    request: Request
     cases: tuple[Case, ...]
     rollouts: tuple[Rollout, ...]
     emit: Emit
 
+    @property
+    def subject(self) -> Subject:
+        return self.request.subject
+
     def outputs(self, session: Session, dtype: str = "float32") -> tuple[dict[str, Array], ...]:
         found = []
         for index, case in enumerate(self.cases):
-            outputs = _case_outputs(session, case, self.subject, dtype)
+            outputs = _case_outputs(session, case, self.request, dtype)
             found.append(outputs)
             self.emit("progress", done=index + 1, total=len(self.cases), what=f"{dtype} reference of {case.name}")
         _check_comparable(self.cases, found, dtype)
@@ -232,13 +237,14 @@ def _finite(values: Array) -> Array:
     return np.isfinite(np.asarray(values, np.float64))
 
 
-def _case_outputs(session: Session, case: Case, subject: Subject, dtype: str) -> dict[str, Array]:
+def _case_outputs(session: Session, case: Case, request: Request, dtype: str) -> dict[str, Array]:
     """Compute the outputs of one case.
 
     If all rows of the inputs are alike, PyTorch computes only one row, which is then repeated.
     """
     import numpy as np
 
+    subject = request.subject
     inputs = case.inputs(subject.spec)
     if dtype != "float32":
         inputs = {
@@ -247,5 +253,5 @@ def _case_outputs(session: Session, case: Case, subject: Subject, dtype: str) ->
     rows = next(iter(inputs.values())).shape[0] if case.draw.alike and subject.graph is None else 1
     if rows > 1:
         inputs = {name: np.ascontiguousarray(values[:1]) for name, values in inputs.items()}
-    outputs = infer_case(session, case, inputs)
+    outputs = infer_case(session, case, inputs, request if dtype == "float32" else None)
     return {name: np.repeat(values, rows, axis=0) if rows > 1 else values for name, values in outputs.items()}

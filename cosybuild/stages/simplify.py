@@ -15,6 +15,7 @@ from cosybuild.config.groups.verify import VerifySettings
 from cosybuild.errors import SimplifyError
 from cosybuild.lazy import require
 from cosybuild.models.spec import ModelSpec
+from cosybuild.models.subject import Subject
 from cosybuild.numerics.inputs import Array, Draw, draw_inputs
 from cosybuild.onnxgraph.external import check_external_data
 from cosybuild.request import Request
@@ -59,7 +60,7 @@ class SimplifyStage(Stage[Request]):
 
         structure = load_structure(graph.path)
         identity = read_identity(structure)
-        before, limits = count_ops(structure), graph_limits(structure, VerifySettings(), spec)
+        before, limits = count_ops(structure), graph_limits(structure, VerifySettings(), request.subject)
         model, rounds = _simplified(graph, simplify.rounds)
         after = count_ops(model)
         metrics = {
@@ -81,7 +82,8 @@ class SimplifyStage(Stage[Request]):
         del model
         for seed in range(simplify.check_runs):
             sizes = sizes_of_example(request)
-            _check_equal(graph.path, files[0], draw_inputs(spec, Draw(sizes, seed)), seed, limits)
+            inputs = draw_inputs(spec, Draw(sizes, seed))
+            _check_equal(request.subject, graph.path, files[0], inputs, seed, limits)
             context.emit("progress", done=seed + 1, total=simplify.check_runs, what="equality")
         return StageResult({"graph": files}, {**metrics, "checked_runs": simplify.check_runs})
 
@@ -101,7 +103,7 @@ def _simplified(graph: Artifact, most: int) -> tuple[ModelProto, int]:
     # onnxsim 0.8 has the option `certify`, which makes it prove its rewrites. onnxsim 0.7, the last release for Python
     # 3.10, does not have the option.
     options = {"certify": False} if "certify" in signature(onnxsim.simplify).parameters else {}
-    subject: str | ModelProto = str(graph.path)
+    subject = _read(graph.path)
     nodes = -1
     for done in range(1, most + 1):
         try:
@@ -116,6 +118,25 @@ def _simplified(graph: Artifact, most: int) -> tuple[ModelProto, int]:
             break
         subject, nodes = model, left
     return model, done
+
+
+def _read(path: Path) -> str | ModelProto:
+    """Return the path of the graph, or the graph in a later version of the format if onnxsim refuses its version.
+
+    Before version 4, an initializer must be an input too. Runtimes do not ask for that, and onnxsim does.
+    """
+    import onnx
+
+    from cosybuild.onnxgraph.check import INITIALIZERS_ALONE
+    from cosybuild.onnxgraph.files import load_structure
+
+    structure = load_structure(path)
+    inputs = {value.name for value in structure.graph.input}
+    if structure.ir_version >= INITIALIZERS_ALONE or {one.name for one in structure.graph.initializer} <= inputs:
+        return str(path)
+    model = onnx.load(str(path))
+    model.ir_version = INITIALIZERS_ALONE
+    return model
 
 
 def _finish(model: ModelProto, spec: ModelSpec, *, foreign: bool) -> None:
@@ -135,7 +156,9 @@ def _finish(model: ModelProto, spec: ModelSpec, *, foreign: bool) -> None:
         raise SimplifyError(f"onnxsim wrote an invalid graph{error.detail}", hint=_HINT) from error
 
 
-def _check_equal(before: Path, after: Path, inputs: Mapping[str, Array], seed: int, limits: Limits) -> None:
+def _check_equal(
+    subject: Subject, before: Path, after: Path, inputs: Mapping[str, Array], seed: int, limits: Limits
+) -> None:
     """Check that both graphs give the same outputs, up to rounding.
 
     The limits are the default settings of `verify`. onnxsim fuses nodes, so both graphs round differently, by an amount
@@ -144,11 +167,11 @@ def _check_equal(before: Path, after: Path, inputs: Mapping[str, Array], seed: i
     Raises:
         SimplifyError: the outputs differ by more than the limits.
     """
-    from cosybuild.backends import onnxruntime_backend
+    from cosybuild.backends.isolated import open_session
 
     # Run one session after the other, because each holds the weights.
-    expected = onnxruntime_backend.load(before).infer(inputs)
-    actual = onnxruntime_backend.load(after).infer(inputs)
+    expected = open_session(before, subject).infer(inputs)
+    actual = open_session(after, subject).infer(inputs)
     fault = first_fault(compare_outputs(actual, expected, limits))
     if fault is not None:
         raise SimplifyError(

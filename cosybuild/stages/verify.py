@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cosybuild import figure
 from cosybuild.building.stage import Emit, RunContext, Stage
 from cosybuild.config.groups.export import Exporter
+from cosybuild.config.groups.model import Family
 from cosybuild.config.groups.precision import Target
 from cosybuild.config.groups.verify import HopGates, VerifyMode, VerifySettings
 from cosybuild.errors import VerificationError
@@ -17,7 +18,7 @@ from cosybuild.models.subject import Subject
 from cosybuild.request import Request
 from cosybuild.store.artifact import Artifact
 from cosybuild.store.result import StageResult
-from cosybuild.verification.calls import infer_case
+from cosybuild.verification.calls import frozen_size, infer_case
 from cosybuild.verification.cases import Case, lowered_cases
 from cosybuild.verification.hops import Hop, ModelForm, describe, error_budget
 from cosybuild.verification.judge import Advice, Judged, Limits, judge
@@ -95,7 +96,7 @@ class VerifyStage(Stage[Request]):
         }
 
     def run(self, context: RunContext) -> StageResult:
-        from cosybuild.backends import onnxruntime_backend
+        from cosybuild.backends.isolated import open_session, warnings_of
         from cosybuild.onnxgraph.files import load_structure
 
         request: Request = context.request
@@ -103,19 +104,20 @@ class VerifyStage(Stage[Request]):
         graph_metrics, reference_metrics = (context.metrics.get(slot, {}) for slot in (EXPORTED, "reference"))
         check_same_state(graph_metrics, reference_metrics, _name_of(subject))
         reference, bounds = read_reference(context.inputs["reference"].path), bounds_of(request, Target.fp32)
-        limits = graph_limits(load_structure(context.inputs["graph"].path), verify, subject.spec)
+        limits = graph_limits(load_structure(context.inputs["graph"].path), verify, subject)
         way = _HopForms(request, reference, context.inputs["graph"], context.inputs.get(EXPORTED), limits)
         everything = cases_of(request)
         shared = _on_every_hop(everything, verify)
         exported = way.exported_outputs(shared)
-        session = onnxruntime_backend.load(way.graph.path, provider=verify.provider, threads=verify.threads)
+        session = open_session(way.graph.path, subject, verify.provider, verify.threads)
+        warnings = warnings_of(session, context.emit)
         # Check the contract first. It takes seconds and names the violated property, while the cases only show that
         # values differ.
         examined = Examined(way.graph.path, subject.spec, session, subject.spec, session.infer_in_place, "float32")
         contract = check_contract(examined, subject, request.profiles, verify.seed, context.emit, request.given)
         judged, kept = [], {}
         for index, case in enumerate(everything):
-            outputs = infer_case(session, case, case.inputs(subject.spec))
+            outputs = infer_case(session, case, case.inputs(subject.spec), request)
             kept.update({case.name: outputs} if case in shared else {})
             judged.append(_judged_case(way, case, outputs, session.device, context.emit))
             context.emit("progress", done=index + 1, total=len(everything), what=case.name)
@@ -135,7 +137,7 @@ class VerifyStage(Stage[Request]):
             "hops": [hop.facts() for hop in hops],
             "solver": solver,
             "coverage": coverage(request),
-            "warnings": [line for one in judged for line in one.warnings],
+            "warnings": [*warnings, *(line for one in judged for line in one.warnings)],
         }
         path = context.workdir / "verification.json"
         record = {"schema": SCHEMA, **metrics, "seed": verify.seed, "cases": [one.facts() for one in judged]}
@@ -167,14 +169,14 @@ class _HopForms:
 
         The session, which holds the weights, is freed on return.
         """
-        from cosybuild.backends import onnxruntime_backend
+        from cosybuild.backends.isolated import open_session
 
         if not self.has_two or not cases:
             return {}
         assert self.exported is not None
-        verify, spec = verify_settings(self.request), self.request.subject.spec
-        session = onnxruntime_backend.load(self.exported.path, provider=verify.provider, threads=verify.threads)
-        return {case.name: infer_case(session, case, case.inputs(spec)) for case in cases}
+        verify, subject = verify_settings(self.request), self.request.subject
+        session = open_session(self.exported.path, subject, verify.provider, verify.threads)
+        return {case.name: infer_case(session, case, case.inputs(subject.spec), self.request) for case in cases}
 
     def expected(self, case: Case) -> Mapping[str, Array]:
         found = self.reference.find(case.draw)
@@ -254,6 +256,10 @@ def _advice(request: Request) -> Advice:
         f"Next: do not use the artifact, because its outputs are wrong.{where} To repeat only this check, keep "
         "verify.seed as it is."
     )
+    if request.subject.family is Family.module and request.subject.spec.symbols:
+        from cosybuild.stages.export import sizes_of_example
+
+        text = f"{text} {frozen_size(request, sizes_of_example(request))}"
     return Advice(text, text)
 
 

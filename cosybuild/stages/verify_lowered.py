@@ -24,6 +24,7 @@ from cosybuild.numerics.metrics import METRICS, Kind
 from cosybuild.precision.interface import interface_dtype
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
+from cosybuild.verification.calls import infer_case
 from cosybuild.verification.cases import Case, sizes_left_out
 from cosybuild.verification.hops import Hop
 from cosybuild.verification.judge import Judged, judge
@@ -45,7 +46,9 @@ from cosybuild.verification.solver_runs import Rollout
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cosybuild.backends.isolated import IsolatedSession
     from cosybuild.backends.onnxruntime_backend import OnnxRuntimeSession
+    from cosybuild.backends.session import Session
     from cosybuild.numerics.inputs import Array
     from cosybuild.precision.emulated import EmulatedSession
 
@@ -81,22 +84,23 @@ class VerifyLoweredStage(Stage[Request]):
     def run(self, context: RunContext) -> StageResult:
         import onnx_ir as ir
 
-        from cosybuild.backends.onnxruntime_backend import load
+        from cosybuild.backends.isolated import open_session, warnings_of
         from cosybuild.onnxgraph.files import load_model
         from cosybuild.precision.emulated import EmulatedSession
 
         request: Request = context.request
-        verify, target = request.settings.verify, request.settings.precision.target
+        verify, target, subject = request.settings.verify, request.settings.precision.target, request.subject
         assert verify is not None
         paths = {slot: context.inputs[slot].path for slot in ("lowered", "graph")}
         lowered = ir.from_proto(load_model(paths["lowered"]))
         emulated = EmulatedSession(lowered, ir.from_proto(load_model(paths["graph"])), verify.threads)
         reference = read_reference(context.inputs["reference"].path) if "reference" in context.inputs else None
-        answers = _Answers(reference, lambda: load(paths["graph"], provider=verify.provider, threads=verify.threads))
+        answers = _Answers(reference, lambda: open_session(paths["graph"], subject, verify.provider, verify.threads))
         # ONNX Runtime has almost no bfloat16 kernels for the CPU, so a bfloat16 graph is checked by emulation only.
-        plain = None
+        plain, warnings = None, []
         if target is not Target.bf16:
-            plain = load(paths["lowered"], provider=verify.provider, threads=verify.threads)
+            plain = open_session(paths["lowered"], subject, verify.provider, verify.threads)
+            warnings = warnings_of(plain, context.emit)
         limits, planned = limits_of(request), lowered_cases_of(request)
         records: list[Judged] = []
         for index, case in enumerate(planned):
@@ -111,7 +115,9 @@ class VerifyLoweredStage(Stage[Request]):
                         hint=f"Next: precision=auto finds the fewest nodes to keep; or precision.keep_fp32="
                         f"['{guilty.node}'] for this one; or calibrate on inputs like these (precision.calibration).",
                     )
-                outputs = {"as stored": stored, **({} if plain is None else {plain.device: plain.infer(typed)})}
+                outputs = {"as stored": stored}
+                if plain is not None:
+                    outputs[plain.device] = infer_case(plain, case, typed)
                 for how, actual in outputs.items():
                     records.append(judge(case, how, actual, expected, limits))
                     records[-1].check(ADVICE)
@@ -130,7 +136,7 @@ class VerifyLoweredStage(Stage[Request]):
         metrics["cases"] = [record.facts() for record in records]
         metrics["worst"] = {name: figure.plain(hop.own[name]) for name in hop.own if _is_shown(name)}
         metrics["kinds"] = {name: kind.value for name, kind in limits.kinds.items()}
-        metrics["warnings"] = [line for record in records for line in record.warnings]
+        metrics["warnings"] = [*warnings, *(line for record in records for line in record.warnings)]
         metrics["contract"] = contract
         metrics["hops"] = [hop.facts()]
         metrics["left_out"] = [case.name for case in sizes_left_out(cases_of(request), planned)]
@@ -168,7 +174,9 @@ class _Stored:
         return self._session.infer(inputs)[0]
 
 
-def _examined(path: Path, request: Request, plain: OnnxRuntimeSession | None, emulated: EmulatedSession) -> Examined:
+def _examined(
+    path: Path, request: Request, plain: OnnxRuntimeSession | IsolatedSession | None, emulated: EmulatedSession
+) -> Examined:
     """Return the lowered graph for the check of its contract, with its session.
 
     The session emulates the storage types if ONNX Runtime has no kernels for them (`plain` is None).
@@ -192,9 +200,9 @@ class _Answers:
         said: the source of the outputs: `torch`, or `graph` as soon as the float32 graph has been run.
     """
 
-    def __init__(self, reference: Reference | None, load: Callable[[], OnnxRuntimeSession]) -> None:
+    def __init__(self, reference: Reference | None, load: Callable[[], Session]) -> None:
         self._reference, self._load = reference, load
-        self._session: OnnxRuntimeSession | None = None
+        self._session: Session | None = None
 
     @property
     def said(self) -> str:

@@ -5,7 +5,7 @@ It serves for the float32 graph, the lowered graph, the engine, the error budget
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -51,6 +51,22 @@ class OwnLimits:
 
 
 @dataclass(frozen=True)
+class Spare:
+    """A wider bound on the signal-to-noise ratio of models for which the gate was not measured.
+
+    Rounding errors are relative to the values from which an output is computed. An output that is almost everywhere
+    zero, such as a map of detections, has a small root mean square, so that the same errors are a larger part of it.
+
+    Attributes:
+        snr_db: the least ratio, in dB.
+        tolerance: the bound that each element must meet.
+    """
+
+    snr_db: float
+    tolerance: Tolerance
+
+
+@dataclass(frozen=True)
 class Limits:
     """The conditions that every output must meet.
 
@@ -62,6 +78,7 @@ class Limits:
         of_kind: kind -> the gate that replaces `gate` and `tolerance`; None for the gates of `target`.
         own: output -> the limits that the user sets for it.
         floor: an absolute difference, in the output's units. If no element differs by more, the output passes.
+        spare: the condition under which an output passes with a warning if it misses the ratio alone.
     """
 
     gate: Gate
@@ -71,6 +88,7 @@ class Limits:
     of_kind: Mapping[Kind, Gate] | None = None
     own: Mapping[str, OwnLimits] = field(default_factory=dict)
     floor: float = 0.0
+    spare: Spare | None = None
 
     def of(self, output: str, kind: Kind | None = None) -> Limits:
         """Return the limits of one output: those of its kind, replaced by the user's where the user set some.
@@ -259,6 +277,12 @@ def compare(output: str, actual: Array, reference: Array, limits: Limits) -> Com
     if missed and (error <= np.maximum(UNIT_SCALE, rounding := _rounding(r, finite, resolution))).all():
         missed = tuple(miss for miss in missed if METRICS[miss.metric].unit == "output")
         warning = "" if (error <= rounding).all() else _unit_scale(output, r[finite], error, figures["snr_db"])
+    if missed and limits.spare is not None and _is_spared(missed, limits.spare, *pair):
+        missed = ()
+        warning = (
+            f"{output} has snr_db {figures['snr_db']:.1f} dB where {limits.gate['snr_db']:g} dB is usual, and each "
+            "element is within its tolerance"
+        )
     if limits.floor and (error <= limits.floor).all():
         missed, failing = (), 0
     if not missed and not failing:
@@ -273,6 +297,11 @@ def compare(output: str, actual: Array, reference: Array, limits: Limits) -> Com
         f"{'' if allowed is None else f' where {allowed[index]:.3g} is allowed'}; error {spread}"
     )
     return Comparison(figures, missed, Fault(output, text, facts=figure.plain(facts)))
+
+
+def _is_spared(missed: Sequence[Miss], spare: Spare, a: Array, r: Array) -> bool:
+    only_ratio = all(miss.metric == "snr_db" and miss.value >= spare.snr_db for miss in missed)
+    return only_ratio and bool((np.abs(a - r) <= spare.tolerance.allowed(r)).all())
 
 
 def _rounding(r: Array, finite: Array, resolution: float) -> Array:

@@ -133,13 +133,13 @@ class _Samples:
     """
 
     def __init__(self, request: Request, trials: Trials, graph: Path) -> None:
-        from cosybuild.backends.onnxruntime_backend import load
+        from cosybuild.backends.isolated import open_session
 
         verify = request.settings.verify
         assert verify is not None
         self._request = request
         self._interface = trials.lowered(())[1].model
-        self._reference = load(graph, provider=verify.provider, threads=verify.threads)
+        self._reference = open_session(graph, request.subject, verify.provider, verify.threads)
         self._fault = fault_of(request)
 
     def __iter__(self) -> Iterator[Sample]:

@@ -89,10 +89,10 @@ def _open(path: Path, is_graph: bool, request: Request) -> _Runnable | str:
     assert request.settings.verify is not None
     try:
         if is_graph:
-            from cosybuild.backends.onnxruntime_backend import load
+            from cosybuild.backends.isolated import open_session
 
             verify = request.settings.verify
-            session = load(path, provider=verify.provider, threads=verify.threads)
+            session = open_session(path, request.subject, verify.provider, verify.threads)
             return _Runnable(session.infer, session.dtypes)
         from cosybuild.backends.tensorrt import execution
         from cosybuild.backends.tensorrt.library import import_library

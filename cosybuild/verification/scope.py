@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from cosybuild.config.groups.model import Family
@@ -13,7 +13,8 @@ from cosybuild.errors import ConfigurationError
 from cosybuild.models.profile import FRAMES, NamedSizes, Profile, named_sizes
 from cosybuild.models.service_lengths import quantile_lengths
 from cosybuild.models.spec import ModelSpec
-from cosybuild.numerics.gates import LOWERED, check_gate, gates_of_kinds, plain_gate
+from cosybuild.models.subject import Subject
+from cosybuild.numerics.gates import ENGINE, LOWERED, check_gate, gates_of_kinds, plain_gate
 from cosybuild.numerics.inputs import LARGEST_FLOAT16
 from cosybuild.numerics.metrics import Kind
 from cosybuild.numerics.tolerance import Tolerance
@@ -26,7 +27,7 @@ from cosybuild.verification.cases import (
     strict_cases,
     upstream_cases,
 )
-from cosybuild.verification.judge import Limits, OwnLimits
+from cosybuild.verification.judge import Limits, OwnLimits, Spare
 from cosybuild.verification.property_checks import tried_sizes
 from cosybuild.verification.random_sizes import depends_on_profiles
 from cosybuild.verification.solver_runs import Rollout, is_solvable, prefixes
@@ -244,7 +245,7 @@ def kinds_of(spec: ModelSpec) -> dict[str, Kind]:
     return {output.name: Kind(output.kind) for output in spec.outputs if Kind(output.kind) is not Kind.any}
 
 
-def graph_limits(graph: ModelProto, verify: VerifySettings, spec: ModelSpec) -> Limits:
+def graph_limits(graph: ModelProto, verify: VerifySettings, subject: Subject) -> Limits:
     """Return the limits of a graph before it is lowered.
 
     They are the limits of float32, or of the narrower type in which the user's model itself computes. A graph that
@@ -256,9 +257,14 @@ def graph_limits(graph: ModelProto, verify: VerifySettings, spec: ModelSpec) -> 
     target = {"float16": Target.fp16, "bfloat16": Target.bf16}.get(narrowest_float(graph))
     if target is None and is_quantised(graph):
         target = Target.fp16
-    kinds = kinds_of(spec)
+    kinds = kinds_of(subject.spec)
     if target is None:
-        return float32_limits(verify, kinds)
+        limits = float32_limits(verify, kinds)
+        # The default ratio was measured with the networks of CosyVoice.
+        measured = subject.family not in (Family.module, Family.onnx) or _stated_ratio(verify) is not None
+        if measured or limits.tolerance is None:
+            return limits
+        return replace(limits, spare=Spare(ENGINE[Target.fp32]["snr_db"], limits.tolerance))
     return Limits(LOWERED[target], target=target, kinds=kinds, own=own_limits(verify))
 
 

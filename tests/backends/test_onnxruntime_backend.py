@@ -6,28 +6,20 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from cosybuild.backends import onnxruntime_backend
+from cosybuild.backends.onnxruntime_backend import Level
 from cosybuild.backends.session import InferenceFailed
 from cosybuild.config.groups.verify import Provider
 from cosybuild.errors import ExportError, MissingRequirement
+from tests.backends.graphs import endless, written
 
 
-def written(directory: Path, op: str = "Neg", kind: int = TensorProto.FLOAT, opset: int = 18) -> Path:
-    values = [helper.make_tensor_value_info(name, kind, ["n", 2]) for name in "xy"]
-    graph = helper.make_graph([helper.make_node(op, ["x"], ["y"])], "g", values[:1], values[1:])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
-    path = directory / "graph.onnx"
-    onnx.save(model, str(path))
-    return path
-
-
-@pytest.mark.parametrize("optimised", [True, False])
-def test_a_session_computes_the_graph(tmp_path: Path, optimised: bool) -> None:
-    session = onnxruntime_backend.load(written(tmp_path), optimised=optimised)
+@pytest.mark.parametrize("level", list(Level))
+def test_a_session_computes_the_graph(tmp_path: Path, level: Level) -> None:
+    session = onnxruntime_backend.load(written(tmp_path), level=level)
     values = np.float32([[1, -2], [3, 4]])
     assert np.array_equal(session.infer({"x": values})["y"], -values)
     assert session.device.endswith("CPUExecutionProvider")
@@ -49,22 +41,7 @@ def test_the_error_for_a_refused_shape_is_one_line(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_a_call_that_takes_long(tmp_path: Path) -> None:
-    """The graph counts to 2**60, which no machine waits for."""
-    one = helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0])
-    scalars = [helper.make_tensor_value_info(name, kind, []) for name, kind in (
-        ("i", TensorProto.INT64), ("go", TensorProto.BOOL), ("on", TensorProto.BOOL)
-    )]  # fmt: skip
-    sums = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("before", "after", "x", "y")]
-    steps = [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Add", ["before", "one"], ["after"])]
-    body = helper.make_graph(steps, "body", [*scalars[:2], sums[0]], [scalars[2], sums[1]], [one])
-    often = helper.make_tensor("often", TensorProto.INT64, [], [2**60])
-    loop = helper.make_node("Loop", ["often", "", "x"], ["y"], body=body)
-    model = helper.make_model(
-        helper.make_graph([loop], "count", [sums[2]], [sums[3]], [often]),
-        opset_imports=[helper.make_opsetid("", 18)],
-        ir_version=8,
-    )
-    onnx.save(model, str(tmp_path / "count.onnx"))
+    endless(tmp_path)
     code = (
         "import numpy, threading, signal, os\n"
         "from pathlib import Path\n"

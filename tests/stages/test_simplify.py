@@ -113,6 +113,24 @@ def test_further_rounds_end_when_nothing_changes(tmp_path: Path) -> None:
     assert result.metrics["op_difference"] == {"Add": -1}
 
 
+def test_a_graph_of_an_early_version_whose_weights_are_no_inputs_is_simplified(tmp_path: Path) -> None:
+    """onnxsim refuses version 3 of the format for such a graph, which runtimes load (mul_1.onnx of onnxruntime)."""
+    asked = foreign(tmp_path)
+    graph = by_hand(
+        tmp_path,
+        helper.make_node("Mul", ["one", "one"], ["two"]),
+        helper.make_node("Mul", ["x", "two"], ["y"]),
+        constants=(numpy_helper.from_array(np.full(4, 1.5, np.float32), "one"),),
+    )
+    early = onnx.load(str(graph.path))
+    early.ir_version, early.opset_import[0].version = 3, 7
+    onnx.save(early, str(graph.path))
+    result = Bench(asked, tmp_path).simplify(artifact("graph", [graph.path]))
+    model = load_model(result.outputs["graph"][0])
+    assert result.metrics["op_difference"] == {"Mul": -1}
+    assert model.ir_version >= 4
+
+
 def test_the_error_for_a_graph_that_onnxsim_refuses_is_one_line(tmp_path: Path) -> None:
     asked = module("Heavy", [TensorSettings("x", ("n", 64))], [TensorSettings("y", ("n", 64))])
     graph = graph_of(Bench(asked, tmp_path).export())

@@ -11,18 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from cosybuild.config.groups.model import Family
 from cosybuild.config.groups.precision import Target
 from cosybuild.config.groups.verify import VerifySettings
 from cosybuild.errors import VerificationError
 from cosybuild.figure import plain
 from cosybuild.models.spec import ModelSpec, TensorSpec
+from cosybuild.models.subject import Subject
 from cosybuild.numerics.gates import OF_KIND, RESOLUTION
 from cosybuild.numerics.inputs import Draw
 from cosybuild.numerics.metrics import Kind
 from cosybuild.numerics.tolerance import Tolerance
 from cosybuild.verification.cases import Case
-from cosybuild.verification.judge import Advice, Comparison, Fault, Limits, compare, judge
-from cosybuild.verification.scope import float32_limits, stated_gates
+from cosybuild.verification.judge import Advice, Comparison, Fault, Limits, Spare, compare, judge
+from cosybuild.verification.scope import float32_limits, graph_limits, stated_gates
+from tests.onnxgraph.graphs import linear
 
 FLOATS = arrays(np.float32, (3, 4), elements=st.floats(-100, 100, width=32))
 CASE = Case("profile min", Draw({"seq_len": 4}))
@@ -193,6 +196,36 @@ def test_an_output_of_rounding_errors_alone_passes_with_a_warning() -> None:
     judged = judge(CASE, "here", {"y": noise * 0}, {"y": noise}, Limits({"snr_db": 94.0}))
     assert judged.warnings == [f"Case {CASE.name}, here: {judged.outputs['y'].warning}"]
     assert against(noise * 1e3, noise, snr_db=94.0).fault is not None
+
+
+@pytest.mark.parametrize(("error", "passes"), [(2e-6, True), (1e-4, False)])
+def test_a_sparse_output_of_another_model_may_miss_the_ratio_alone(error: float, passes: bool) -> None:
+    """A map of detections is zero almost everywhere, so that usual rounding errors are much of its root mean square."""
+    reference, rng = np.zeros(100_000), np.random.default_rng(0)
+    reference[:10] = 0.5
+    actual = reference.copy()
+    actual[:2000] += error * rng.uniform(-1, 1, 2000)
+    tolerance = Tolerance(1e-4, 3e-4)
+    measured = Limits({"snr_db": 94.0}, tolerance)
+    other = Limits({"snr_db": 94.0}, tolerance, spare=Spare(80.0, tolerance))
+    assert compare("y", actual, reference, measured).fault is not None
+    found = compare("y", actual, reference, other)
+    assert (found.fault is None) == passes
+    assert bool(found.warning) == passes
+    if passes:
+        assert "where 94 dB is usual" in found.warning
+    tight = Limits({"snr_db": 94.0}, tolerance, spare=Spare(80.0, Tolerance(0.0, 1e-7)))
+    assert compare("y", actual, reference, tight).fault is not None
+
+
+def test_only_models_of_users_without_a_stated_ratio_have_a_spare_ratio() -> None:
+    verify, stated = VerifySettings(), VerifySettings(snr_db=95.0)
+    spec = ModelSpec((TensorSpec("x", ("n", 4)),), (TensorSpec("y", ("n", 3)),))
+    spared = {
+        (family, ratio) for family in Family for ratio, settings in ((94.0, verify), (95.0, stated))
+        if graph_limits(linear(), settings, Subject(family, spec, {})).spare is not None
+    }  # fmt: skip
+    assert spared == {(Family.module, 94.0), (Family.onnx, 94.0)}
 
 
 def test_a_bound_in_the_units_of_the_output_is_always_applied() -> None:
