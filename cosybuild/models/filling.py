@@ -17,7 +17,7 @@ Note = Callable[[str], object]
 
 
 def call_seeded(seed: int, make: Callable[[], Made]) -> Made:
-    """Seed the generators of torch (CPU), numpy and Python, call `make`, restore their states, and return the result."""
+    """Seed the generators of torch (CPU), numpy and Python, call `make`, and restore their states afterwards."""
     import numpy as np
     import torch
 

@@ -16,7 +16,7 @@ from cosybuild.errors import PrecisionError
 from cosybuild.precision.graph import EXACT, is_float, name_of
 
 _LOWER = {ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
-_RAW, _ROUNDED = "::unrounded", "::rounded"
+_RAW, ROUNDED = "::unrounded", "::rounded"
 
 
 def emulate(lowered: ir.Model) -> ir.Model:
@@ -79,7 +79,7 @@ def float_names(model: ir.Model) -> list[str]:
         name_of(value)
         for node in model.graph
         for value in node.outputs
-        if is_float(value) and not name_of(value).endswith((_RAW, _ROUNDED))
+        if is_float(value) and not name_of(value).endswith((_RAW, ROUNDED))
     ]
 
 
@@ -119,7 +119,7 @@ def _round(graph: ir.Graph, value: ir.Value, kind: ir.DataType) -> None:
 
 def _round_input(graph: ir.Graph, value: ir.Value, kind: ir.DataType, first: ir.Node) -> None:
     down, up = _pair(value, kind, name_of(value))
-    up.outputs[0].name = f"{value.name}{_ROUNDED}"
+    up.outputs[0].name = f"{value.name}{ROUNDED}"
     for user, index in tuple(value.uses()):
         if user is not down:
             user.replace_input_with(index, up.outputs[0])

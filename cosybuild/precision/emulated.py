@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from cosybuild.numerics.inputs import Array
 from cosybuild.onnxgraph.clean import module_path
-from cosybuild.precision.emulate import emulate, float_names, maker_of
+from cosybuild.precision.emulate import ROUNDED, emulate, float_names, maker_of
 from cosybuild.precision.graph import made_names, name_of
 from cosybuild.precision.probe import Probe, scalar_name
 
@@ -88,14 +88,19 @@ class EmulatedSession:
         return {name: found[name] for name in self._outputs}, tensors
 
     def _origin(self, tensor: str) -> str | None:
-        """Return the float32 graph's tensor that equals `tensor`, or of which `tensor` is a cast; None if none does."""
+        """Return the float32 graph's tensor or input that `tensor` equals or is a cast of; None if there is none."""
         known = made_names(self._reference)
         while tensor not in known:
+            if tensor.endswith(ROUNDED):
+                return tensor.removesuffix(ROUNDED)
             node = maker_of(self._emulated, tensor)
             if node.op_type != "Cast" or node.inputs[0] is None or node.inputs[0].producer() is None:
                 return None
             tensor = name_of(node.inputs[0])
         return tensor
+
+    def _expected(self, tensor: str, inputs: Mapping[str, Array]) -> Array:
+        return Probe(self._reference, extra=[tensor], threads=self._threads).run(inputs)[tensor]
 
     def _confirm(self, tensor: str, inputs: Mapping[str, Array]) -> NonFinite | None:
         """Examine all elements of a suspect.
@@ -107,7 +112,7 @@ class EmulatedSession:
         origin = self._origin(tensor)
         largest = float("nan")
         if origin is not None:
-            expected = Probe(self._reference, extra=[origin], threads=self._threads).run(inputs)[origin]
+            expected = inputs[origin] if origin in inputs else self._expected(origin, inputs)
             wrong &= np.isfinite(expected)
             largest = float(np.max(np.abs(expected), initial=0.0, where=np.isfinite(expected)))
         if not wrong.any():

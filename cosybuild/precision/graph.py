@@ -65,6 +65,13 @@ def prepare(model: ir.Model, storage: Storage) -> None:
     for node in model.graph:
         for value in node.outputs:
             if value.type is None and (value.uses() or value.is_graph_output()):
+                if node.domain and "Quant" in node.op_type:
+                    raise PrecisionError(
+                        f"{node.op_type} {node.name} of {node.domain} computes with 8-bit weights, and ONNX does not "
+                        "state its types, so the graph cannot be lowered further.",
+                        hint="Next: precision=fp32 keeps the graph as it was quantized; for fp16, name the file before "
+                        "its quantization with model.path.",
+                    )
                 raise PrecisionError(
                     f"The type of {value.name}, made by {node.op_type} {node.name}, cannot be inferred, so the graph "
                     "cannot be typed.",

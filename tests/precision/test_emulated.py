@@ -8,13 +8,13 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from cosybuild.backends.onnxruntime_backend import load
+from cosybuild.backends.onnxruntime_backend import Level, load
 from cosybuild.precision.decide import Decisions
 from cosybuild.precision.emulate import emulate
 from cosybuild.precision.emulated import EmulatedSession
 from cosybuild.precision.graph import prepare
 from cosybuild.precision.storage import BF16, FP16, Storage
-from tests.precision.graphs import checked, graph
+from tests.precision.graphs import checked, decided, graph
 
 
 def pair(text: str, storage: Storage = FP16, **constants: np.ndarray) -> tuple[ir.Model, ir.Model]:
@@ -27,14 +27,14 @@ def pair(text: str, storage: Storage = FP16, **constants: np.ndarray) -> tuple[i
 PLANTED = "g (float[4] x) => (float[4] y) { a = Mul(x, x)  b = Add(a, a)  y = Sqrt(b) }"
 
 
-@pytest.mark.parametrize("optimised", [True, False])
-def test_an_overflow_that_onnx_runtime_hides_is_found(tmp_path: Path, optimised: bool) -> None:
+@pytest.mark.parametrize("level", list(Level))
+def test_an_overflow_that_onnx_runtime_hides_is_found(tmp_path: Path, level: Level) -> None:
     lowered, reference = pair(PLANTED)
     lowered.graph[0].name = "/blocks.0/norm/Mul"
     path = tmp_path / "lowered.onnx"
     ir.save(lowered, str(path))
     x = np.float32([1, 300, 2, 3])  # 300 squared is beyond 65504
-    plain = load(path, optimised=optimised).infer({"x": x.astype(np.float16)})["y"]
+    plain = load(path, level=level).infer({"x": x.astype(np.float16)})["y"]
     assert np.isfinite(plain).all()
     outputs, guilty = EmulatedSession(lowered, reference).infer({"x": x})
     assert guilty is not None
@@ -95,6 +95,17 @@ def test_infinite_inputs_are_not_faults() -> None:
     outputs, guilty = EmulatedSession(lowered, reference).infer({"x": values})
     assert guilty is None
     assert outputs["y"].tolist() == [np.inf, 0.0, 7.0]
+
+
+def test_a_cast_of_an_infinite_input_is_no_fault() -> None:
+    """IsInf stays in float32, so that the lowered graph casts its input."""
+    reference = graph("g (float[3] x) => (bool[3] y) { y = IsInf(x) }")
+    lowered = checked(reference, decided(reference, {"x": np.ones(3, np.float32)})).model
+    assert [node.op_type for node in lowered.graph] == ["Cast", "IsInf"]
+    values = np.array([np.inf, -np.inf, 7.0], np.float32)
+    outputs, guilty = EmulatedSession(lowered, reference).infer({"x": values})
+    assert guilty is None
+    assert outputs["y"].tolist() == [True, True, False]
 
 
 def test_zero_times_an_infinite_constant_is_found() -> None:

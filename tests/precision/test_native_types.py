@@ -50,3 +50,14 @@ def test_a_graph_of_another_type_is_not_named_after_the_target(
 
 def test_a_graph_that_has_the_target_already_is_accepted() -> None:
     prepare(graph(PRODUCT.format("float16"), {"w": WEIGHTS.astype(np.float16)}), FP16)
+
+
+def test_a_quantized_operator_of_a_runtime_is_named_with_the_next_command() -> None:
+    """onnxruntime.quantization makes DynamicQuantizeLSTM, whose outputs ONNX cannot type."""
+    model = graph("g (float[2, 4] x) => (float[2, 4] y) { h = DynamicQuantizeLSTM (x)  y = Identity(h) }")
+    node = model.graph[0]
+    node.domain = "com.microsoft"
+    with pytest.raises(PrecisionError, match=r"DynamicQuantizeLSTM .* computes with 8-bit weights") as refused:
+        prepare(model, FP16)
+    assert "precision=fp32" in refused.value.hint
+    assert "before its quantization" in refused.value.hint
