@@ -5,7 +5,7 @@ It serves for the float32 graph, the lowered graph, the engine, the error budget
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from cosybuild.numerics.inputs import Array
 from cosybuild.numerics.metrics import METRICS, Kind, is_distribution, lost, measure
 from cosybuild.numerics.tolerance import Tolerance
 from cosybuild.verification.cases import Case
+from cosybuild.verification.spare import Spare
 
 Outputs = Mapping[str, Array]
 
@@ -48,22 +49,6 @@ class OwnLimits:
     gate: Gate | None = None
     tolerance: Tolerance | None = None
     floor: float = 0.0
-
-
-@dataclass(frozen=True)
-class Spare:
-    """A wider bound on the signal-to-noise ratio of models for which the gate was not measured.
-
-    Rounding errors are relative to the values from which an output is computed. An output that is almost everywhere
-    zero, such as a map of detections, has a small root mean square, so that the same errors are a larger part of it.
-
-    Attributes:
-        snr_db: the least ratio, in dB.
-        tolerance: the bound that each element must meet.
-    """
-
-    snr_db: float
-    tolerance: Tolerance
 
 
 @dataclass(frozen=True)
@@ -277,7 +262,7 @@ def compare(output: str, actual: Array, reference: Array, limits: Limits) -> Com
     if missed and (error <= np.maximum(UNIT_SCALE, rounding := _rounding(r, finite, resolution))).all():
         missed = tuple(miss for miss in missed if METRICS[miss.metric].unit == "output")
         warning = "" if (error <= rounding).all() else _unit_scale(output, r[finite], error, figures["snr_db"])
-    if missed and limits.spare is not None and _is_spared(missed, limits.spare, *pair):
+    if missed and limits.spare is not None and limits.spare.accepts(missed, *pair):
         missed = ()
         warning = (
             f"{output} has snr_db {figures['snr_db']:.1f} dB where {limits.gate['snr_db']:g} dB is usual, and each "
@@ -297,11 +282,6 @@ def compare(output: str, actual: Array, reference: Array, limits: Limits) -> Com
         f"{'' if allowed is None else f' where {allowed[index]:.3g} is allowed'}; error {spread}"
     )
     return Comparison(figures, missed, Fault(output, text, facts=figure.plain(facts)))
-
-
-def _is_spared(missed: Sequence[Miss], spare: Spare, a: Array, r: Array) -> bool:
-    only_ratio = all(miss.metric == "snr_db" and miss.value >= spare.snr_db for miss in missed)
-    return only_ratio and bool((np.abs(a - r) <= spare.tolerance.allowed(r)).all())
 
 
 def _rounding(r: Array, finite: Array, resolution: float) -> Array:

@@ -14,7 +14,7 @@ from cosybuild.models.profile import FRAMES, NamedSizes, Profile, named_sizes
 from cosybuild.models.service_lengths import quantile_lengths
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.subject import Subject
-from cosybuild.numerics.gates import ENGINE, LOWERED, check_gate, gates_of_kinds, plain_gate
+from cosybuild.numerics.gates import LOWERED, check_gate, gates_of_kinds, plain_gate
 from cosybuild.numerics.inputs import LARGEST_FLOAT16
 from cosybuild.numerics.metrics import Kind
 from cosybuild.numerics.tolerance import Tolerance
@@ -27,10 +27,11 @@ from cosybuild.verification.cases import (
     strict_cases,
     upstream_cases,
 )
-from cosybuild.verification.judge import Limits, OwnLimits, Spare
+from cosybuild.verification.judge import Limits, OwnLimits
 from cosybuild.verification.property_checks import tried_sizes
 from cosybuild.verification.random_sizes import depends_on_profiles
 from cosybuild.verification.solver_runs import Rollout, is_solvable, prefixes
+from cosybuild.verification.spare import spare_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -233,10 +234,7 @@ def stated_gates(verify: VerifySettings, spec: ModelSpec) -> dict[str, Any]:
 
 
 def _stated_ratio(verify: VerifySettings) -> float | None:
-    """Return `verify.snr_db` if it differs from the default, else None.
-
-    Kinds with gates of their own ignore the default.
-    """
+    """Return `verify.snr_db` if it differs from the default, which kinds with gates of their own ignore; else None."""
     return None if verify.snr_db == VerifySettings().snr_db else verify.snr_db
 
 
@@ -260,11 +258,7 @@ def graph_limits(graph: ModelProto, verify: VerifySettings, subject: Subject) ->
     kinds = kinds_of(subject.spec)
     if target is None:
         limits = float32_limits(verify, kinds)
-        # The default ratio was measured with the networks of CosyVoice.
-        measured = subject.family not in (Family.module, Family.onnx) or _stated_ratio(verify) is not None
-        if measured or limits.tolerance is None:
-            return limits
-        return replace(limits, spare=Spare(ENGINE[Target.fp32]["snr_db"], limits.tolerance))
+        return replace(limits, spare=spare_of(subject, limits.tolerance, _stated_ratio(verify)))
     return Limits(LOWERED[target], target=target, kinds=kinds, own=own_limits(verify))
 
 
