@@ -209,7 +209,9 @@ def own_limits(verify: VerifySettings, *, lowered: bool = False) -> dict[str, Ow
         tolerance = None
         if not lowered and (own.rtol is not None or own.atol is not None):
             rtol = verify.rtol if own.rtol is None else own.rtol
-            tolerance = Tolerance(rtol, verify.atol if own.atol is None else own.atol)
+            # The atol of an output is in its units; that of the model scales with the output in the mode `strict`.
+            scaled = own.atol is None and verify.mode is VerifyMode.strict
+            tolerance = Tolerance(rtol, verify.atol if own.atol is None else own.atol, scaled=scaled)
         found[name] = OwnLimits(gate, tolerance, own.floor)
     return found
 

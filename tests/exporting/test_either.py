@@ -37,6 +37,13 @@ class Frozen(nn.Module):
         return x + float(x.shape[0])
 
 
+class FrozenDivisor(nn.Module):
+    """Divides by a Python number that is zero at the size of the trace, so that the traced graph gives infinity."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.abs() / float(x.shape[0] - 23)
+
+
 class Impossible(nn.Module):
     """Branches on a value, which neither exporter can write, after an operator that only one of them has."""
 
@@ -57,8 +64,12 @@ def test_the_first_exporter_writes_what_it_can(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("module", "said"),
-    [(Lacking(), "cannot export Lacking"), (Frozen(), "computes y wrongly with n 2")],
-    ids=["operator", "size"],
+    [
+        (Lacking(), "cannot export Lacking"),
+        (Frozen(), "computes y wrongly with n 2"),
+        (FrozenDivisor(), "computes y wrongly with n 2"),
+    ],
+    ids=["operator", "size", "infinite"],
 )
 def test_the_other_exporter_writes_the_rest(module: nn.Module, said: str, tmp_path: Path) -> None:
     exporter, (remark,) = exported(module, tmp_path)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from cosybuild.config.groups.precision import Target
+from cosybuild.config.groups.verify import OutputLimits, VerifyMode, VerifySettings
 from cosybuild.numerics.gates import LOWERED
 from cosybuild.numerics.inputs import Array
 from cosybuild.numerics.metrics import METRICS, is_distribution
 from cosybuild.numerics.tolerance import Tolerance
 from cosybuild.verification.judge import Limits, OwnLimits, compare
+from cosybuild.verification.scope import own_limits
 
 
 def softmax(scores: Array) -> Array:
@@ -71,3 +75,13 @@ def test_an_output_has_the_limits_that_the_user_states() -> None:
         assert compare("y", actual, reference, stated).fault is None
         assert compare("z", actual, reference, stated).fault is not None
     assert compare("y", actual + 2e-6, reference, Limits({}, Tolerance(0, 0), own={"y": OwnLimits(floor=5e-6)})).fault
+
+
+def test_a_relative_tolerance_of_one_output_keeps_the_scale_of_the_absolute_one() -> None:
+    """In the mode `strict` the absolute tolerance scales with the output; one that is stated for an output does not."""
+    verify = VerifySettings(outputs={"a": OutputLimits(rtol=0.5), "b": OutputLimits(atol=0.5)})
+    found = own_limits(verify)
+    assert found["a"].tolerance == Tolerance(0.5, verify.atol, scaled=True)
+    assert found["b"].tolerance == Tolerance(verify.rtol, 0.5, scaled=False)
+    upstream = own_limits(replace(verify, mode=VerifyMode.upstream))
+    assert upstream["a"].tolerance == Tolerance(0.5, verify.atol, scaled=False)
