@@ -143,6 +143,8 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
                 _deploy(request, directory, report, pending)
     if report["status"] == "ok":
         _check_and_lock(settings, lock, directory, report)
+    if unchanged is not None:  # the file keeps the changes that the run which built something has found
+        report = {**report, "since": {"started": unchanged["started"], "changes": []}}
     return {**report, "nothing_to_do": unchanged is not None}
 
 

@@ -110,6 +110,9 @@ def test_a_report_says_what_changed_since_the_last_run(checkout: Place) -> None:
     assert "Since the run of " in changed.out
     (graph,) = (a["name"] for a in checkout.report()["artifacts"])
     assert f"sha256 of {graph}" in [change["what"] for change in checkout.report()["since"]["changes"]]
+    summary = checkout.directory / "summary.md"
+    checkout.cosybuild(*QUICK, env={"GITHUB_STEP_SUMMARY": str(summary)})
+    assert "\nNothing changed.\n" in summary.read_text(encoding="utf-8"), "the run before changed something"
     text = (run / "report.md").read_text(encoding="utf-8")
     assert "## Changes since the run of " in text
     assert f"sha256 of {graph}" in text
