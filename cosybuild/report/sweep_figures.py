@@ -59,6 +59,9 @@ def figures(report: Mapping[str, Any]) -> dict[str, float | None]:
 
 def _combined(name: str, values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
+    for value in known:
+        if not isinstance(value, int | float):
+            raise ValueError(f"the figure {name} is {value!r:.40}, not a number")
     if len(known) < 2:
         return known[0] if known else None
     return {"error": max, "snr_db": min}.get(name, sum)(known)

@@ -44,6 +44,15 @@ def test_the_size_of_an_ir_is_that_of_a_run_without_an_engine() -> None:
     assert figures(report(step("export", {"nodes": 30}), VERIFIED, ENGINE, ir))["size"] == 7
 
 
+@pytest.mark.attack("malformed", "the record is refused, because the figure is no number")
+@pytest.mark.parametrize("value", [[], {}, "9", [1]], ids=repr)
+def test_a_size_that_is_no_number_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match="the figure size is .*, not a number"):
+        figures(report(step("openvino", {"size_bytes": value})))
+    with pytest.raises(ValueError, match="the figure size is .*, not a number"):
+        figures({"steps": [VERIFIED], "artifacts": [{"name": "a.fp32.onnx", "size": value}]})
+
+
 def test_a_run_without_verification_has_no_error_figure() -> None:
     assert figures(report(step("export", {"nodes": 30})))["error"] is None
 
