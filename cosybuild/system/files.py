@@ -244,7 +244,8 @@ def replacing(target: Path, scratch: Path | None = None, *, durable: bool = True
         durable: make the content and the name survive a power cut.
 
     Raises:
-        OSError: the write failed. After this and any other error, the target is unchanged.
+        OSError: the write failed, or the target is a device, a pipe or a directory. After this and any other error, the
+            target is unchanged.
     """
     scratch = target.parent if scratch is None else scratch
     make_directory(scratch, durable=False)
@@ -257,12 +258,29 @@ def replacing(target: Path, scratch: Path | None = None, *, durable: bool = True
                 file.flush()
                 os.fsync(file.fileno())
         share(temporary)
+        _check_replaceable(target)
         temporary.replace(target)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
     if durable:
         sync_directory(target.parent)
+
+
+def _check_replaceable(target: Path) -> None:
+    """Refuse a target that is not a file: as root, a rename would replace even /dev/null for the whole system.
+
+    Raises:
+        OSError: the target, or the end of a link there, is not a regular file.
+    """
+    try:
+        mode = target.stat().st_mode
+    except OSError:
+        return  # it does not exist, or the write itself reports the reason
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is not a regular file, and is not replaced", str(target))
 
 
 def write_atomic(target: Path, data: bytes, scratch: Path | None = None, *, durable: bool = True) -> None:

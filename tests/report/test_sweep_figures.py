@@ -47,9 +47,9 @@ def test_the_size_of_an_ir_is_that_of_a_run_without_an_engine() -> None:
 @pytest.mark.attack("malformed", "the record is refused, because the figure is no number")
 @pytest.mark.parametrize("value", [[], {}, "9", [1]], ids=repr)
 def test_a_size_that_is_no_number_is_refused(value: Any) -> None:
-    with pytest.raises(ValueError, match="the figure size is .*, not a number"):
+    with pytest.raises(ValueError, match=r"the figure size is .*, not a number"):
         figures(report(step("openvino", {"size_bytes": value})))
-    with pytest.raises(ValueError, match="the figure size is .*, not a number"):
+    with pytest.raises(ValueError, match=r"the figure size is .*, not a number"):
         figures({"steps": [VERIFIED], "artifacts": [{"name": "a.fp32.onnx", "size": value}]})
 
 
