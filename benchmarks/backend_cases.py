@@ -37,7 +37,7 @@ from cosybuild.errors import CosybuildError
 from cosybuild.numerics.gates import LOWERED
 from cosybuild.onnxgraph.check import InvalidGraph, check_model
 from cosybuild.precision.decide import decide, examine_all
-from cosybuild.precision.emulated import EmulatedSession
+from cosybuild.precision.emulated_session import EmulatedSession
 from cosybuild.precision.graph import prepare
 from cosybuild.precision.lower import lower
 from cosybuild.precision.ranges import measure_ranges

@@ -30,8 +30,8 @@ import numpy as np
 from cosybuild.config.groups.export import ExportSettings
 from cosybuild.config.groups.model import Family, ModelSettings
 from cosybuild.models.cosyvoice.caching import HISTORY
-from cosybuild.models.profile import FRAMES
 from cosybuild.models.resolve import resolve_subject
+from cosybuild.models.shape_profile import FRAMES
 from cosybuild.models.subject import Subject
 from cosybuild.numerics.inputs import Array, Draw, draw_inputs
 from cosybuild.runtime.voice.caches import cache_form

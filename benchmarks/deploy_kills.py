@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from cosybuild.deploy.publish import recover
+from cosybuild.deploy.transaction import recover
 from cosybuild.manifest import damage, fitting_manifest, write_manifest
 
 STEM = "flow.decoder.estimator"

@@ -28,10 +28,10 @@ import onnx.parser
 import torch
 
 from cosybuild.config.groups.deploy import DeploySettings, Service
-from cosybuild.deploy.publish import recover
 from cosybuild.deploy.rollback import rollback
 from cosybuild.deploy.service import deploy
 from cosybuild.deploy.state import read_current, read_journal
+from cosybuild.deploy.transaction import recover
 from cosybuild.deploy.triton_voice import NAME as VOICE_MODEL
 from cosybuild.directory_in_service import STATE, view_of
 from cosybuild.errors import ArtifactRefused, DeployError, ShapeRefused, VariantRefused

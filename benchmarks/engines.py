@@ -26,9 +26,9 @@ from cosybuild.config.groups.export import Attention, ExportSettings
 from cosybuild.config.groups.model import Family, ModelSettings
 from cosybuild.config.groups.precision import PrecisionSettings
 from cosybuild.config.groups.precision import Target as Precision
-from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
 from cosybuild.config.groups.simplify import SimplifySettings
 from cosybuild.config.groups.trt import TrtSettings
+from cosybuild.config.groups.trt_profile import ProfileSettings, RangeSettings
 from cosybuild.config.settings import Settings
 from cosybuild.digest import digest_of
 from cosybuild.errors import CosybuildError

@@ -14,8 +14,8 @@ from cosybuild.building.stage import RunContext
 from cosybuild.config.groups.export import ExportSettings
 from cosybuild.config.groups.model import ModelSettings
 from cosybuild.config.groups.precision import PrecisionSettings, Target
-from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
 from cosybuild.config.groups.simplify import SimplifySettings
+from cosybuild.config.groups.trt_profile import ProfileSettings, RangeSettings
 from cosybuild.config.groups.verify import Provider, VerifySettings
 from cosybuild.config.settings import Settings
 from cosybuild.digest import digest_of

@@ -33,7 +33,7 @@ from cosybuild.config.groups.openvino import OvPrecision, OvSettings
 from cosybuild.config.groups.trt import Unmet
 from cosybuild.exporting.torch_exporters import example_sizes, export_graph
 from cosybuild.models.load import load_module, prepare_for_export
-from cosybuild.models.profile import SizeRange
+from cosybuild.models.shape_profile import SizeRange
 from cosybuild.models.subject import Subject
 from cosybuild.numerics.inputs import Draw, draw_inputs
 from cosybuild.system.environment import Environment

@@ -30,7 +30,7 @@ from cosybuild.onnxgraph.check import check_model
 from cosybuild.onnxgraph.files import load_model, save_model
 from cosybuild.precision.autocast import autocast, autocast_report
 from cosybuild.precision.decide import decide, examine_all
-from cosybuild.precision.emulated import EmulatedSession
+from cosybuild.precision.emulated_session import EmulatedSession
 from cosybuild.precision.graph import prepare
 from cosybuild.precision.lower import lower
 from cosybuild.precision.probe import Probe

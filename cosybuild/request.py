@@ -9,10 +9,10 @@ from pathlib import Path
 
 from cosybuild.config.groups.model import Family
 from cosybuild.config.settings import Settings
-from cosybuild.models.given import GivenBatch, default_profile
 from cosybuild.models.guesses import default_ranges, is_default
-from cosybuild.models.profile import FRAMES, Profile, expand_profiles
+from cosybuild.models.real_inputs import GivenBatch, default_profile
 from cosybuild.models.service_lengths import Histogram, read_lengths
+from cosybuild.models.shape_profile import FRAMES, Profile, expand_profiles
 from cosybuild.models.subject import Subject
 from cosybuild.system.environment import Environment
 

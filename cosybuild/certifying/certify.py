@@ -20,9 +20,9 @@ from cosybuild.certifying.mistakes.estimator import other_variant
 from cosybuild.certifying.mistakes.mistake import EPSILON
 from cosybuild.certifying.mistakes.registry import mistakes_of
 from cosybuild.certifying.overflow import overflow
-from cosybuild.certifying.own_names import rename_interface
 from cosybuild.certifying.probes import agreement, outputs_of, probes_of, session_of
 from cosybuild.certifying.proof import Candidate, candidate, prove, reference_of
+from cosybuild.certifying.renamed_copy import rename_interface
 from cosybuild.certifying.task import Task
 from cosybuild.certifying.verdict import Known, Outcome, Verdict
 from cosybuild.errors import ConfigurationError, CosybuildError, ExportError, ModelError, VerificationError

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from cosybuild.backends.session import InferenceFailed
-from cosybuild.certifying.copies import sharing_copy
 from cosybuild.certifying.mistakes.registry import mistakes_of
+from cosybuild.certifying.module_copies import sharing_copy
 from cosybuild.certifying.probes import Outputs, Probes, agreement, outputs_of, session_of
 from cosybuild.certifying.proof import Candidate
 from cosybuild.certifying.verdict import Known

@@ -14,8 +14,8 @@ from cosybuild.directory_in_service import STATE
 from cosybuild.errors import ConfigurationError, ModelError
 from cosybuild.manifest import damage, fitting_manifest
 from cosybuild.models.components.registry import COMPONENTS, GRAPH_FILES
-from cosybuild.models.profile import BATCH, FRAMES, for_model
 from cosybuild.models.resolve import directory_and_family, resolve_subject
+from cosybuild.models.shape_profile import BATCH, FRAMES, for_model
 from cosybuild.models.spec import ModelSpec
 from cosybuild.onnxgraph.header import GraphHeader
 from cosybuild.request import Request

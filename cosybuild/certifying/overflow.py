@@ -10,7 +10,7 @@ from cosybuild.certifying.verdict import Known
 from cosybuild.config.groups.precision import Target
 from cosybuild.errors import PrecisionError
 from cosybuild.onnxgraph.files import load_model
-from cosybuild.precision.emulated import EmulatedSession
+from cosybuild.precision.emulated_session import EmulatedSession
 
 _LARGEST = {Target.fp16: "65504", Target.bf16: "3.4e38"}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cosybuild.backends.session import Session
 from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.precision import Target
-from cosybuild.models.profile import BATCH, FRAMES
+from cosybuild.models.shape_profile import BATCH, FRAMES
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.subject import Subject
 from cosybuild.numerics.inputs import Array, Draw

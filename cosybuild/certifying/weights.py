@@ -94,7 +94,7 @@ def copy_with_weights(module: nn.Module, found: FoundWeights) -> nn.Module:
     """Return a copy of the module with the found weights. Its other tensors are those of the module."""
     import torch
 
-    from cosybuild.certifying.copies import sharing_copy
+    from cosybuild.certifying.module_copies import sharing_copy
 
     copy = sharing_copy(module)
     for name, values in found.tensors.items():

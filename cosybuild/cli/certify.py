@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild import figure
-from cosybuild.certifying.call import is_recording, run_task
 from cosybuild.certifying.match import certifiable_files, has_build_manifest, locate_model
+from cosybuild.certifying.one_file import is_recording, run_task
 from cosybuild.certifying.sign_off import remove_manifest, sign_off
 from cosybuild.certifying.task import Task
 from cosybuild.certifying.verdict import Outcome, Verdict

@@ -9,8 +9,8 @@ from pathlib import Path
 from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import say
 from cosybuild.deploy.inspect import CURRENT, FOREIGN, Finding, inspect, states_below
-from cosybuild.deploy.publish import recover
 from cosybuild.deploy.signed import SignatureCheck
+from cosybuild.deploy.transaction import recover
 from cosybuild.errors import ConfigurationError, DeployError, MissingRequirement, VerificationError
 from cosybuild.printable import one_line
 from cosybuild.run.deliver import ARTIFACTS

@@ -14,7 +14,7 @@ from typing import Any
 from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import say
 from cosybuild.config.groups.model import Family, ModelSettings, TensorSettings
-from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
+from cosybuild.config.groups.trt_profile import ProfileSettings, RangeSettings
 from cosybuild.errors import ConfigurationError
 from cosybuild.models.guesses import default_ranges
 from cosybuild.models.spec import ModelSpec, TensorSpec
@@ -62,13 +62,13 @@ def main(arguments: Sequence[str]) -> int:
 
 def _of_class(name: str, words: Sequence[str], inputs: Sequence[str]) -> str:
     from cosybuild.config.parse import apply_overrides
-    from cosybuild.exporting.trial import tried_outputs
+    from cosybuild.exporting.trial_call import tried_outputs
 
     plain, _ = apply_overrides({"target": {}}, [f"target.{word}" for word in words])
     target = {"_target_": name, **plain["target"]}
     file_of_target(target)
     if not inputs:
-        from cosybuild.exporting.trial import parameters_of
+        from cosybuild.exporting.trial_call import parameters_of
 
         asked = ", ".join(parameters_of(target))
         raise ConfigurationError(

@@ -15,12 +15,12 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 
 from cosybuild.config.groups.field import settings_class
 from cosybuild.config.launchers import register_launchers
-from cosybuild.config.misspelled import refused_value, suggestion
 from cosybuild.config.naming import register_resolvers
 from cosybuild.config.parse import parse
 from cosybuild.config.schema import register
 from cosybuild.config.searchpath import register_search_path
 from cosybuild.config.settings import Settings
+from cosybuild.config.suggestions import refused_value, suggestion
 from cosybuild.errors import ConfigurationError, CosybuildError
 from cosybuild.shipped import shipped
 

@@ -13,10 +13,10 @@ from cosybuild.config.groups.model import ModelSettings
 from cosybuild.config.groups.objective import Objective
 from cosybuild.config.groups.openvino import OvSettings
 from cosybuild.config.groups.precision import PrecisionSettings
-from cosybuild.config.groups.profile import ProfileSettings
 from cosybuild.config.groups.simplify import SimplifySettings
 from cosybuild.config.groups.store import StoreSettings
 from cosybuild.config.groups.trt import TrtSettings
+from cosybuild.config.groups.trt_profile import ProfileSettings
 from cosybuild.config.groups.verify import VerifySettings
 from cosybuild.config.groups.vocoder import VocoderSettings
 

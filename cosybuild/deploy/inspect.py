@@ -10,9 +10,9 @@ from typing import Any
 from cosybuild.backends.openvino.requirements import check_ir, fault_of_ir
 from cosybuild.backends.tensorrt.loadability import check_plan
 from cosybuild.deploy.deliverable import SCRIPTS
-from cosybuild.deploy.ownership import GRAPHS, IRS, PLANS
+from cosybuild.deploy.retirement import GRAPHS, IRS, PLANS
 from cosybuild.deploy.state import read_current
-from cosybuild.deploy.whole import network_of
+from cosybuild.deploy.voice import network_of
 from cosybuild.directory_in_service import STATE
 from cosybuild.identity import Build, build_of, distinct_builds, flow_of, part_of, weights_part
 from cosybuild.manifest import SUFFIX, damage, fitting_manifest, manifest_path

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild.deploy.deliverable import Deliverable
-from cosybuild.deploy.ownership import present_artifacts
+from cosybuild.deploy.retirement import present_artifacts
 from cosybuild.errors import DeployError
 from cosybuild.identity import build_of
 

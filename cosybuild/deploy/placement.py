@@ -12,7 +12,7 @@ from cosybuild.deploy.names import Row, bundle_name, rows_for
 from cosybuild.deploy.staging import Put
 from cosybuild.deploy.triton import config_text, model_file, model_name
 from cosybuild.deploy.triton_voice import voice_config, voice_model, voice_model_name
-from cosybuild.deploy.whole import is_whole
+from cosybuild.deploy.voice import is_whole
 from cosybuild.errors import ConfigurationError, DeployError
 
 Profiles = Sequence[Mapping[str, Sequence[int]]]
@@ -66,7 +66,7 @@ def choose(
                 f"{'; '.join(item.describe() for item in items)}.",
                 hint="Next: use the command in docs/runtimes.md that builds it.",
             )
-    # Place graphs before plans, for the reason that `deploy.publish` gives.
+    # Place graphs before plans, for the reason that `deploy.transaction` gives.
     placements.sort(key=lambda placement: placement.item.kind == PLAN)
     return root, placements, [], [pattern for row in rows for pattern in row.retires]
 

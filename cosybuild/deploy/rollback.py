@@ -7,7 +7,6 @@ from pathlib import Path
 
 from cosybuild.deploy.apply import PART, begin, finish, missing
 from cosybuild.deploy.confined import check_journal, check_names
-from cosybuild.deploy.publish import FILES, RECORD, publish
 from cosybuild.deploy.staging import Put, stage_one
 from cosybuild.deploy.state import (
     BackupRecord,
@@ -20,6 +19,7 @@ from cosybuild.deploy.state import (
     read_record,
     reserve,
 )
+from cosybuild.deploy.transaction import FILES, RECORD, publish
 from cosybuild.directory_in_service import STATE, Journal
 from cosybuild.errors import DeployError
 from cosybuild.system.files import sync_tree

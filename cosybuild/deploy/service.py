@@ -9,13 +9,13 @@ from typing import Any
 from cosybuild.config.groups.deploy import DeploySettings, Service
 from cosybuild.deploy.deliverable import PLAN, read_deliverables
 from cosybuild.deploy.namesake import check_namesake
-from cosybuild.deploy.ownership import NewDeployment, files_of, retired_by
 from cosybuild.deploy.placement import Placement, Profiles, choose
-from cosybuild.deploy.publish import changing, prune, publish
+from cosybuild.deploy.retirement import NewDeployment, files_of, retired_by
 from cosybuild.deploy.signed import signed_list
 from cosybuild.deploy.staging import Put
 from cosybuild.deploy.state import read_current
-from cosybuild.deploy.whole import Standing, check_together, check_untouched, description_put, is_whole, retired_with
+from cosybuild.deploy.transaction import changing, prune, publish
+from cosybuild.deploy.voice import Standing, check_together, check_untouched, description_put, is_whole, retired_with
 from cosybuild.digest import digest_of
 from cosybuild.errors import DeployError
 from cosybuild.filename import is_plain_path

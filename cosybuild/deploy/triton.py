@@ -12,7 +12,7 @@ from cosybuild.dtypes import DTYPES, FLOATS
 from cosybuild.filename import is_plain_name
 from cosybuild.identity import CACHED_ESTIMATOR, part_of
 from cosybuild.models.dimension import size_of, symbols_of
-from cosybuild.models.profile import BATCH
+from cosybuild.models.shape_profile import BATCH
 
 Port = Mapping[str, Any]
 

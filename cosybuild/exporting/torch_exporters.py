@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cosybuild.config.groups.export import Exporter, ExportSettings
 from cosybuild.errors import ExportError
-from cosybuild.models.profile import Profile, admits
+from cosybuild.models.shape_profile import Profile, admits
 from cosybuild.models.spec import ModelSpec
 from cosybuild.numerics.inputs import Draw, draw_inputs
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
-from cosybuild.models.profile import BATCH, FRAMES
+from cosybuild.config.groups.trt_profile import ProfileSettings, RangeSettings
+from cosybuild.models.shape_profile import BATCH, FRAMES
 from cosybuild.models.spec import ModelSpec, TensorSpec
 
 _WORD = re.compile(r"[a-z]+")

@@ -14,7 +14,7 @@ from cosybuild.errors import ModelError
 from cosybuild.models.calling import make_flat
 from cosybuild.models.checkpoint import read_weights
 from cosybuild.models.components.registry import COMPONENTS
-from cosybuild.models.filling import Note, call_seeded, fill
+from cosybuild.models.module_weights import Note, call_seeded, fill
 from cosybuild.models.subject import Subject
 
 Module = TypeVar("Module", bound=nn.Module)

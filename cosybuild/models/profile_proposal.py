@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cosybuild.models.profile import SizeRange
 from cosybuild.models.service_lengths import Histogram
+from cosybuild.models.shape_profile import SizeRange
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 

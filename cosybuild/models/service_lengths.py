@@ -9,7 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from cosybuild.errors import ConfigurationError
-from cosybuild.models.profile import frames_from_text
+from cosybuild.models.shape_profile import frames_from_text
 from cosybuild.system.files import read_regular
 
 MAX_BYTES = 2**28

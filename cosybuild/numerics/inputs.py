@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cosybuild.models.profile import BATCH, FRAMES
+from cosybuild.models.shape_profile import BATCH, FRAMES
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.numerics.speech import filter_bank, speech_mel, whisper_mel
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from cosybuild.config.groups.model import ModelSettings, TensorSettings
 from cosybuild.errors import ModelError
 from cosybuild.models.dimension import terms_of
-from cosybuild.models.profile import BATCH
+from cosybuild.models.shape_profile import BATCH
 from cosybuild.models.spec import Axis, ModelSpec, TensorSpec
 from cosybuild.models.user_module.declared import declared_spec, is_declared
 from cosybuild.onnxgraph.header import GraphPort, read_header

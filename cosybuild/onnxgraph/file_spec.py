@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cosybuild.errors import ModelError
-from cosybuild.models.profile import FRAMES
+from cosybuild.models.shape_profile import FRAMES
 from cosybuild.models.spec import Axis, ModelSpec, TensorSpec
 from cosybuild.onnxgraph.header import GraphPort, read_header
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from cosybuild.config.groups.precision import PrecisionSettings
 from cosybuild.errors import ConfigurationError
-from cosybuild.models.profile import BATCH, Profile
+from cosybuild.models.shape_profile import BATCH, Profile
 from cosybuild.models.spec import ModelSpec
 from cosybuild.numerics.inputs import Array, Draw, Time, draw_inputs, numpy_dtype
 

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from cosybuild import figure
 from cosybuild.numerics.inputs import Array
 from cosybuild.onnxgraph.clean import module_path
-from cosybuild.precision.emulate import emulate, float_names
+from cosybuild.precision.emulation import emulate, float_names
 from cosybuild.precision.graph import MOVES, is_float, name_of
 from cosybuild.precision.probe import Probe
 

@@ -11,8 +11,8 @@ import onnx_ir as ir
 from cosybuild.numerics.inputs import Array
 from cosybuild.onnxgraph.clean import module_path
 from cosybuild.precision.decide import Decisions, with_kept_nodes
-from cosybuild.precision.emulate import float_names
-from cosybuild.precision.emulated import EmulatedSession
+from cosybuild.precision.emulated_session import EmulatedSession
+from cosybuild.precision.emulation import float_names
 from cosybuild.precision.graph import name_of, nodes_to_decide
 from cosybuild.precision.lower import Lowered, lower
 from cosybuild.precision.noise_profile import noise_by_module, profile

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from cosybuild.errors import ConfigurationError
 from cosybuild.printable import one_line
 from cosybuild.report.difference import difference, difference_lines
+from cosybuild.report.metrics_check import MISFIT
 from cosybuild.report.overview import overview
-from cosybuild.report.rehearsal import MISFIT
 from cosybuild.run.deliver import Delivered
 from cosybuild.run.lock_file import ingredients
 from cosybuild.run.recorded import RecordedRun, read_run

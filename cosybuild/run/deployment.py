@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild.errors import DeployError
-from cosybuild.models.profile import listed_sizes
+from cosybuild.models.shape_profile import listed_sizes
 from cosybuild.request import Request
 from cosybuild.run.deliver import ARTIFACTS
 

@@ -24,6 +24,7 @@ from cosybuild.report.report_html import report_html
 from cosybuild.request import Request
 from cosybuild.run.deliver import check_own_directories, deliver
 from cosybuild.run.deployment import deploy_run
+from cosybuild.run.directory_lock import hold_run_lock
 from cosybuild.run.facts import Facts, origin_of
 from cosybuild.run.failure.archive import FAILURE_ARCHIVE, FailedCaseRecorder, is_gate, write_failure_archive
 from cosybuild.run.imported_run import origin_of_run
@@ -33,7 +34,6 @@ from cosybuild.run.media import media_in
 from cosybuild.run.module_code import with_code
 from cosybuild.run.prepare import open_store, planning_store, sources_of
 from cosybuild.run.recorded import EVENTS, PLAN, REPORT_PAGE, REPORT_TEXT
-from cosybuild.run.run_lock import hold_run_lock
 from cosybuild.run.run_names import REPORT
 from cosybuild.run.unchanged import unchanged_report
 from cosybuild.stages.pipeline import stages_for

@@ -20,7 +20,7 @@ from cosybuild.building.record_json import json_from_outcome, json_from_plan
 from cosybuild.building.wiring import in_part
 from cosybuild.errors import INTERRUPTED
 from cosybuild.models.components.registry import COMPONENTS, serving_facts
-from cosybuild.models.profile import Profile, listed_sizes, timed_axis
+from cosybuild.models.shape_profile import Profile, listed_sizes, timed_axis
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.models.subject import Subject
 from cosybuild.request import Request

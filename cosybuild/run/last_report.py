@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild.report.changes import since_run
-from cosybuild.report.rehearsal import MISFIT
+from cosybuild.report.metrics_check import MISFIT
 from cosybuild.run.run_names import REPORT
 
 _ENDED = ("ok", "pending", "failed")

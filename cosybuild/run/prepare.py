@@ -17,20 +17,20 @@ from cosybuild.config.settings import Settings
 from cosybuild.dtypes import DTYPES
 from cosybuild.errors import ConfigurationError
 from cosybuild.models.components.registry import GRAPH_FILES, lacks_script
-from cosybuild.models.given import check_inside
-from cosybuild.models.profile import BATCH
+from cosybuild.models.real_inputs import check_inside
 from cosybuild.models.resolve import resolve_subject
+from cosybuild.models.shape_profile import BATCH
 from cosybuild.models.spec import ModelSpec
-from cosybuild.models.static import with_static_shapes
+from cosybuild.models.static_shapes import with_static_shapes
 from cosybuild.models.subject import Subject
 from cosybuild.onnxgraph.external import check_external_data
 from cosybuild.onnxgraph.file_declaration import TEST_VALUES, describe_test_values, spec_of_graph
 from cosybuild.onnxgraph.file_spec import spec_of_file
 from cosybuild.precision.calibration import calibration_files
-from cosybuild.report.rehearsal import fault_of
+from cosybuild.report.metrics_check import fault_of
 from cosybuild.request import Request
 from cosybuild.run.deployment import check_deployment
-from cosybuild.run.given_inputs import read_given
+from cosybuild.run.real_inputs import read_given
 from cosybuild.run.voice import voice_request
 from cosybuild.stages.precision import LOWERED
 from cosybuild.store.artifact import Artifact

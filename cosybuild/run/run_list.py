@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild.errors import ConfigurationError
-from cosybuild.report.rehearsal import MISFIT
+from cosybuild.report.metrics_check import MISFIT
 from cosybuild.report.remarks import is_verified_in_part
 from cosybuild.run.imported_run import origin_of_run
 from cosybuild.run.run_names import REPORT, newest_first

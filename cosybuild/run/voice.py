@@ -15,8 +15,8 @@ from cosybuild.config.groups.vocoder import Cut
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError
 from cosybuild.models.components.registry import COMPONENTS, GRAPH_FILES, lacks_script
-from cosybuild.models.profile import FRAMES, for_model
 from cosybuild.models.resolve import directory_and_family
+from cosybuild.models.shape_profile import FRAMES, for_model
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.subject import Subject
 from cosybuild.request import Request

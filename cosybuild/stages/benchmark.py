@@ -17,10 +17,10 @@ from cosybuild.benchmarking.timing import family_confidence, judge, median_inter
 from cosybuild.building.stage import Emit, RunContext, Stage
 from cosybuild.config.groups.benchmark import BenchmarkSettings, Point
 from cosybuild.errors import ConfigurationError
-from cosybuild.models.profile import BATCH, FRAMES
+from cosybuild.models.shape_profile import BATCH, FRAMES
 from cosybuild.models.subject import Subject
-from cosybuild.numerics.given import read_batch
 from cosybuild.numerics.inputs import Array, Draw, draw_inputs
+from cosybuild.numerics.real_inputs import read_batch
 from cosybuild.request import Request
 from cosybuild.stages.engine import expand_engine_stages
 from cosybuild.store.result import StageResult

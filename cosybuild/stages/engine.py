@@ -15,7 +15,7 @@ from cosybuild.building.stage import RunContext, Stage
 from cosybuild.config.groups.trt import TrtSettings, Unmet
 from cosybuild.errors import EngineError
 from cosybuild.models.artifact_name import artifact_name
-from cosybuild.models.profile import Profile, listed_sizes
+from cosybuild.models.shape_profile import Profile, listed_sizes
 from cosybuild.precision.interface import interface_dtype
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult

@@ -15,7 +15,7 @@ from cosybuild.building.stage import RunContext, Stage
 from cosybuild.config.groups.export import Attention, Exporter
 from cosybuild.config.groups.model import Family
 from cosybuild.errors import ExportError
-from cosybuild.exporting.either import OLDEST_OF_DYNAMO, export_by_either, tried_sizes
+from cosybuild.exporting.exporter_choice import OLDEST_OF_DYNAMO, export_by_either, tried_sizes
 from cosybuild.exporting.torch_exporters import example_sizes, export_graph
 from cosybuild.models.artifact_name import artifact_name
 from cosybuild.models.module_state import METRIC, module_facts

@@ -18,7 +18,7 @@ from cosybuild.config.groups.openvino import OvSettings
 from cosybuild.config.groups.trt import Unmet
 from cosybuild.errors import OpenVinoError
 from cosybuild.models.artifact_name import artifact_name
-from cosybuild.models.profile import listed_sizes
+from cosybuild.models.shape_profile import listed_sizes
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
 from cosybuild.system.environment import Environment

@@ -149,7 +149,7 @@ def calibration_samples(context: RunContext) -> list[Mapping[str, Array]]:
     if given is not None:
         return list(file_samples([file.path for file in given.files], request.subject.spec))
     if request.given:
-        from cosybuild.numerics.given import read_batch
+        from cosybuild.numerics.real_inputs import read_batch
 
         return [read_batch(batch, request.subject.spec) for batch in request.given]
     return list(generated_samples(request.settings.precision, request.subject.spec, request.profiles))

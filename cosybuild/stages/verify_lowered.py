@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from cosybuild.backends.onnxruntime_backend import OnnxRuntimeSession
     from cosybuild.backends.session import Session
     from cosybuild.numerics.inputs import Array
-    from cosybuild.precision.emulated import EmulatedSession
+    from cosybuild.precision.emulated_session import EmulatedSession
 
 LONGEST_ROLLOUT = 256
 """Largest number of frames of a solver run. Each run makes as many emulated calls as the solver has steps."""
@@ -86,7 +86,7 @@ class VerifyLoweredStage(Stage[Request]):
 
         from cosybuild.backends.isolated import open_session, warnings_of
         from cosybuild.onnxgraph.files import load_model
-        from cosybuild.precision.emulated import EmulatedSession
+        from cosybuild.precision.emulated_session import EmulatedSession
 
         request: Request = context.request
         verify, target, subject = request.settings.verify, request.settings.precision.target, request.subject

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from cosybuild.config.sweep_naming import cell_id
 from cosybuild.report.sweep import CELLS, PLAN
-from cosybuild.run.run_lock import CLAIM
+from cosybuild.run.directory_lock import CLAIM
 from cosybuild.system.files import write_atomic
 
 ARTIFACTS = "artifacts"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cosybuild.models.profile import Profile
+from cosybuild.models.shape_profile import Profile
 from cosybuild.models.spec import ModelSpec
 from cosybuild.verification.cases import Case
 

@@ -8,11 +8,11 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from cosybuild.models.given import GivenBatch
-from cosybuild.models.profile import BATCH, Profile, SizeRange, admits, moved_inside
+from cosybuild.models.real_inputs import GivenBatch
+from cosybuild.models.shape_profile import BATCH, Profile, SizeRange, admits, moved_inside
 from cosybuild.models.spec import ModelSpec
-from cosybuild.numerics.given import read_batch
 from cosybuild.numerics.inputs import Array, Draw, Time, draw_inputs
+from cosybuild.numerics.real_inputs import read_batch
 from cosybuild.system.typed_json import from_json, to_json
 from cosybuild.verification.random_sizes import octave_sizes, upstream_sizes
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cosybuild import figure
 from cosybuild.building.stage import Emit
 from cosybuild.config.groups.precision import Target
-from cosybuild.models.profile import BATCH, FRAMES, Profile, admits
+from cosybuild.models.shape_profile import BATCH, FRAMES, Profile, admits
 from cosybuild.numerics.gates import Gate, gates_of_kinds, plain_gate, worst
 from cosybuild.request import Request
 from cosybuild.verification.calls import infer_case

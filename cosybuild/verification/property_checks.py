@@ -12,12 +12,12 @@ from cosybuild.building.stage import Emit
 from cosybuild.errors import VerificationError
 from cosybuild.identity import ESTIMATOR_INPUTS
 from cosybuild.models.dimension import size_of, symbols_of
-from cosybuild.models.given import GivenBatch
-from cosybuild.models.profile import BATCH, FRAMES, Profile
+from cosybuild.models.real_inputs import GivenBatch
+from cosybuild.models.shape_profile import BATCH, FRAMES, Profile
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.subject import Subject
-from cosybuild.numerics.given import read_batch
 from cosybuild.numerics.inputs import Draw, draw_inputs
+from cosybuild.numerics.real_inputs import read_batch
 from cosybuild.verification.experiments import Trial, try_properties
 from cosybuild.verification.properties import PROPERTIES, Finding, counted
 

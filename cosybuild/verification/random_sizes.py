@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from cosybuild.models.profile import BATCH, Profile, admits
+from cosybuild.models.shape_profile import BATCH, Profile, admits
 from cosybuild.models.spec import ModelSpec
 
 # CosyVoice's own export check draws ten lengths from 16 to 512 inclusive.

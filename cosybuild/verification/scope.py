@@ -10,8 +10,8 @@ from cosybuild.config.groups.model import Family
 from cosybuild.config.groups.precision import Target
 from cosybuild.config.groups.verify import SolverPoint, VerifyMode, VerifySettings
 from cosybuild.errors import ConfigurationError
-from cosybuild.models.profile import FRAMES, NamedSizes, Profile, named_sizes
 from cosybuild.models.service_lengths import quantile_lengths
+from cosybuild.models.shape_profile import FRAMES, NamedSizes, Profile, named_sizes
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.subject import Subject
 from cosybuild.numerics.gates import LOWERED, check_gate, gates_of_kinds, plain_gate

@@ -15,7 +15,7 @@ import numpy as np
 from cosybuild import figure
 from cosybuild.identity import ESTIMATOR_INPUTS
 from cosybuild.models.cosyvoice.caching import HISTORY, is_cached, uncached_spec
-from cosybuild.models.profile import BATCH, FRAMES
+from cosybuild.models.shape_profile import BATCH, FRAMES
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.subject import Solver
 from cosybuild.numerics.gates import Gate, Miss, misses

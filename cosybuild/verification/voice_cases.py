@@ -10,7 +10,7 @@ import numpy as np
 from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.verify import VerifyMode
 from cosybuild.models.components.registry import serving_facts
-from cosybuild.models.profile import BATCH, FRAMES, admits
+from cosybuild.models.shape_profile import BATCH, FRAMES, admits
 from cosybuild.numerics.inputs import Array, Draw
 from cosybuild.numerics.speech import speech_mel
 from cosybuild.request import Request

@@ -190,7 +190,7 @@ def _emulated(path: Path, workdir: Path) -> Path:
     import onnx_ir as ir
 
     from cosybuild.onnxgraph.files import load_model, save_model
-    from cosybuild.precision.emulate import emulate
+    from cosybuild.precision.emulation import emulate
 
     workdir.mkdir(parents=True, exist_ok=True)
     return save_model(ir.to_proto(emulate(ir.from_proto(load_model(path)))), workdir / path.name)[0]

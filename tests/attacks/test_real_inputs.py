@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from cosybuild.errors import ConfigurationError
-from cosybuild.models.given import given_batches, given_files
+from cosybuild.models.real_inputs import given_batches, given_files
 from cosybuild.models.spec import ModelSpec, TensorSpec
-from cosybuild.numerics.given import read_batch
+from cosybuild.numerics.real_inputs import read_batch
 
 SPEC = ModelSpec((TensorSpec("x", (1, 4, "n")),), (TensorSpec("y", (1, 4, "n")),))
 PICKLE = b"\x80\x04cos\nsystem\n(S'touch executed'\ntR."

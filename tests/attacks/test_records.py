@@ -17,7 +17,7 @@ from cosybuild.errors import ConfigurationError
 from cosybuild.models.service_lengths import read_lengths
 from cosybuild.numerics.npz import save_arrays
 from cosybuild.onnxgraph.external import external_fault
-from cosybuild.report.rehearsal import fault_of
+from cosybuild.report.metrics_check import fault_of
 from cosybuild.store.remote import Remote
 from cosybuild.store.result import StageResult
 from cosybuild.store.store import Store

@@ -15,8 +15,8 @@ from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.deploy import TritonSettings
 from cosybuild.deploy.deliverable import Deliverable
 from cosybuild.deploy.inspect import CURRENT, STALE, inspect
-from cosybuild.deploy.publish import Put, changing, prune, publish
 from cosybuild.deploy.rollback import rollback
+from cosybuild.deploy.transaction import Put, changing, prune, publish
 from cosybuild.deploy.triton import config_text
 from cosybuild.directory_in_service import LARGEST, STATE, view_of
 from cosybuild.errors import ArtifactRefused, DeployError, ModelError

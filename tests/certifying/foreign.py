@@ -11,8 +11,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from cosybuild.certifying.call import run_task
 from cosybuild.certifying.match import locate_model
+from cosybuild.certifying.one_file import run_task
 from cosybuild.certifying.task import Task
 from cosybuild.certifying.verdict import Verdict
 from cosybuild.config.groups.component import ComponentName

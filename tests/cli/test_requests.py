@@ -21,7 +21,7 @@ DATA = Path(__file__).parents[1] / "data"
 COUNTING = """
 import json, sys
 from collections import Counter
-import cosybuild.cli.build, cosybuild.config.parse, cosybuild.models.profile, cosybuild.request
+import cosybuild.cli.build, cosybuild.config.parse, cosybuild.models.shape_profile, cosybuild.request
 import cosybuild.run.prepare, cosybuild.system.environment
 from cosybuild.__main__ import main
 from hydra._internal.config_loader_impl import ConfigLoaderImpl

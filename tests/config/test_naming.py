@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
+from cosybuild.config.groups.trt_profile import ProfileSettings, RangeSettings
 from cosybuild.config.naming import config_digest, relevant, run_name
 from cosybuild.config.settings import Settings
 from cosybuild.system.typed_json import to_json

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from cosybuild.__main__ import main
-from cosybuild.deploy.publish import changing, publish
 from cosybuild.deploy.staging import Put
+from cosybuild.deploy.transaction import changing, publish
 from cosybuild.directory_in_service import STATE
 from cosybuild.errors import DeployError
 

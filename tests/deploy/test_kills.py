@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from cosybuild.config.groups.deploy import DeploySettings, Service
-from cosybuild.deploy import publish
+from cosybuild.deploy import transaction
 from cosybuild.deploy.rollback import rollback
 from cosybuild.deploy.service import deploy
 from cosybuild.system.environment import Environment
@@ -91,7 +91,7 @@ def test_a_kill_before_any_change_of_a_name_leaves_the_old_or_the_new_state(
         killed = _is_killed(monkeypatch, step, lambda service=service: _deploy(new, service))
         now = kills.whole(service)
         assert now.get(kills.PLAN, now[kills.GRAPH]) in (1, 2)
-        publish.recover(service)
+        transaction.recover(service)
         now = kills.whole(service)
         assert now in (before, after)
         outcomes.append(now == after)
@@ -136,7 +136,7 @@ def test_a_kill_before_any_change_of_a_name_leaves_the_old_or_the_new_voice(
         root, place = (service / "token2wav", "1") if kind is Service.triton else (service, "")
         now = voices.answers(root / place)
         assert now in (before, after)
-        publish.recover(root)
+        transaction.recover(root)
         assert voices.answers(root / place) == now, "the repair does not change which voice answers"
         outcomes.append(now == after)
         if not killed:

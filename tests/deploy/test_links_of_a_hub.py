@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cosybuild.deploy import publish
+from cosybuild.deploy import transaction
 from cosybuild.deploy.rollback import rollback
 from tests.deploy.test_rollback import FULL, killed, put_in_service
 
@@ -59,5 +59,5 @@ def test_an_interrupted_rollback_is_finished_with_the_link(
 ) -> None:
     put_in_service(tmp_path, 1)
     killed(monkeypatch, where, lambda: rollback(tmp_path / "service"))
-    assert publish.recover(tmp_path / "service")
+    assert transaction.recover(tmp_path / "service")
     hold_linked(linked)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cosybuild.config.groups.deploy import DeploySettings, Service
-from cosybuild.deploy import apply, publish, staging
+from cosybuild.deploy import apply, staging, transaction
 from cosybuild.deploy.rollback import rollback
 from cosybuild.deploy.service import deploy
 from cosybuild.directory_in_service import view_of
@@ -69,7 +69,7 @@ def hold(
 def _is_whole(root: Path, disk: Disk, before: object, after: object, *, must_be_new: bool) -> str:
     found = answers(root)
     assert found in (before, after), [name for name, _ in disk]
-    publish.recover(root)
+    transaction.recover(root)
     assert tree(root) == found
     assert not must_be_new or found == after
     return "new" if found == after else "old"
@@ -116,15 +116,15 @@ def test_a_power_cut_during_recovery_leaves_the_old_or_the_new_state(
     put_in_service(tmp_path, 1)
     service = tmp_path / "service"
     with monkeypatch.context() as patch:
-        patch.setattr(publish, "apply", lambda root, journal: None)
+        patch.setattr(transaction, "apply", lambda root, journal: None)
         put_in_service(tmp_path, 2)
     old = answers(service)
-    found, _ = recorded(service, lambda: publish.recover(service))
+    found, _ = recorded(service, lambda: transaction.recover(service))
     monkeypatch.setattr(os, "fsync", lambda handle: None)
     for number, disk in enumerate(found):
         root = restored(disk, tmp_path / f"disk{number}")
         assert answers(root) == old
-        publish.recover(root)
+        transaction.recover(root)
         assert tree(root) == old
         shutil.rmtree(root)
 
@@ -134,7 +134,7 @@ def test_without_any_one_of_the_syncs_a_power_cut_can_leave_neither_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     put_in_service(tmp_path, 1)
-    for module in (apply, publish, staging):
+    for module in (apply, transaction, staging):
         monkeypatch.setattr(module, name, lambda path: None, raising=False)
     service = tmp_path / "service"
     before = tree(service)

@@ -12,7 +12,7 @@ import pytest
 from cosybuild.__main__ import main
 from cosybuild.cli import check
 from cosybuild.config.groups.deploy import DeploySettings, Service
-from cosybuild.deploy import apply, publish
+from cosybuild.deploy import apply, transaction
 from cosybuild.deploy.rollback import backups, rollback
 from cosybuild.deploy.service import deploy
 from cosybuild.directory_in_service import STATE, view_of
@@ -52,7 +52,7 @@ def killed(monkeypatch: pytest.MonkeyPatch, where: str, body: Callable[[], objec
         raise Killed
 
     with monkeypatch.context() as patch:
-        for module in (apply, publish):
+        for module in (apply, transaction):
             if hasattr(module, where):
                 patch.setattr(module, where, end)
         with pytest.raises(Killed):
@@ -203,7 +203,7 @@ def test_an_interrupted_undo_is_continued(tmp_path: Path, target: Path, monkeypa
     next((target / STATE).glob(f"staging-*/{FULL}")).unlink()
     killed(monkeypatch, "_put_in_place", lambda: rollback(target))
     assert answer_of(target) == 1
-    publish.recover(target)
+    transaction.recover(target)
     assert answer_of(target) == 1
     assert [backup.number for backup in backups(target)] == [1]
 

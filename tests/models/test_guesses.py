@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
+from cosybuild.config.groups.trt_profile import ProfileSettings, RangeSettings
 from cosybuild.models.guesses import default_ranges, guessed_values, is_default
 from cosybuild.models.spec import Axis, ModelSpec, TensorSpec
 

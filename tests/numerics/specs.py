@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cosybuild.models.profile import SizeRange
+from cosybuild.models.shape_profile import SizeRange
 from cosybuild.models.spec import ModelSpec, TensorSpec
 
 

@@ -10,8 +10,8 @@ import onnx_ir as ir
 import pytest
 
 from cosybuild.numerics.inputs import Array
-from cosybuild.precision.cut import smallest_cut
 from cosybuild.precision.decide import Decisions
+from cosybuild.precision.failing_part import smallest_cut
 from cosybuild.precision.graph import prepare
 from cosybuild.precision.lower import lower
 from cosybuild.precision.noise_profile import Point, decibels, noise_by_module, profile, profile_facts

@@ -11,8 +11,8 @@ import pytest
 
 from cosybuild.config.groups.model import Family, ModelSettings, TensorSettings
 from cosybuild.config.groups.precision import PrecisionSettings, Target
-from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
 from cosybuild.config.groups.store import StoreSettings
+from cosybuild.config.groups.trt_profile import ProfileSettings, RangeSettings
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError, ModelError, StoreError
 from cosybuild.run.prepare import open_store, planning_store, request_from_settings, sources_of

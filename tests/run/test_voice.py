@@ -13,12 +13,12 @@ from cosybuild.config.groups.deploy import DeploySettings, Service
 from cosybuild.config.groups.export import ExportSettings
 from cosybuild.config.groups.model import Family, ModelSettings
 from cosybuild.config.groups.precision import PrecisionSettings
-from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
+from cosybuild.config.groups.trt_profile import ProfileSettings, RangeSettings
 from cosybuild.config.groups.verify import VerifySettings
 from cosybuild.config.groups.vocoder import Cut, VocoderSettings
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError, DeployError, ModelDirectoryError
-from cosybuild.models.profile import SizeRange
+from cosybuild.models.shape_profile import SizeRange
 from cosybuild.request import Request
 from cosybuild.run.prepare import request_from_settings, sources_of
 from cosybuild.stages.pipeline import stages_for

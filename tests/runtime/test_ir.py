@@ -11,7 +11,7 @@ import torch
 
 from cosybuild.errors import ArtifactRefused, ServingError, ShapeRefused
 from cosybuild.manifest import manifest_path
-from cosybuild.models.profile import SizeRange
+from cosybuild.models.shape_profile import SizeRange
 from cosybuild.runtime import load_estimator, load_part
 from tests.backends.openvino.making import PROFILE, certify, make_ir
 from tests.runtime.tiny import inputs

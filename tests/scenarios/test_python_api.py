@@ -18,8 +18,8 @@ from cosybuild.api.commands import error_of
 from cosybuild.building.events import Event
 from cosybuild.building.record import Failure
 from cosybuild.config.compose import config_directory
-from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
 from cosybuild.config.groups.store import StoreSettings
+from cosybuild.config.groups.trt_profile import ProfileSettings, RangeSettings
 from tests.scenarios.commands import QUICK, Place
 
 

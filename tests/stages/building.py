@@ -11,8 +11,8 @@ from typing import Any
 from cosybuild.building.stage import RunContext
 from cosybuild.config.groups.export import ExportSettings
 from cosybuild.config.groups.model import Family, ModelSettings, TensorSettings
-from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
 from cosybuild.config.groups.simplify import SimplifySettings
+from cosybuild.config.groups.trt_profile import ProfileSettings, RangeSettings
 from cosybuild.config.groups.verify import Provider, VerifySettings
 from cosybuild.config.settings import Settings
 from cosybuild.models.resolve import resolve_subject

@@ -9,7 +9,7 @@ from typing import Any
 from cosybuild.building.stage import RunContext
 from cosybuild.config.groups.model import Family
 from cosybuild.config.groups.precision import PrecisionSettings
-from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
+from cosybuild.config.groups.trt_profile import ProfileSettings, RangeSettings
 from cosybuild.config.groups.verify import Provider, VerifySettings
 from cosybuild.config.settings import Settings
 from cosybuild.models.spec import ModelSpec

@@ -25,8 +25,8 @@ from cosybuild.building.status import Blocked, Hit, Stale
 from cosybuild.config.groups.model import Family
 from cosybuild.config.groups.precision import InputOutput, PrecisionSettings
 from cosybuild.config.groups.precision import Target as Precision
-from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
 from cosybuild.config.groups.trt import Refit, TrtBackend, TrtSettings, Typing, Unmet
+from cosybuild.config.groups.trt_profile import ProfileSettings, RangeSettings
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError, EngineError
 from cosybuild.manifest import read_manifest

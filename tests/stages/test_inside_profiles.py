@@ -12,7 +12,7 @@ from cosybuild.config.groups.export import Exporter
 from cosybuild.config.groups.model import TensorSettings
 from cosybuild.config.groups.precision import PrecisionSettings, Target
 from cosybuild.config.groups.verify import VerifyMode
-from cosybuild.models.profile import admits
+from cosybuild.models.shape_profile import admits
 from cosybuild.numerics import inputs as numeric_inputs
 from cosybuild.numerics.inputs import Array, Draw
 from cosybuild.precision.calibration import calibration_sizes

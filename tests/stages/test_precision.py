@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from cosybuild.config.groups.precision import InputOutput, Method, Target
-from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
+from cosybuild.config.groups.trt_profile import ProfileSettings, RangeSettings
 from cosybuild.errors import ConfigurationError, MissingRequirement
 from cosybuild.lazy import is_installed
 from cosybuild.models.spec import ModelSpec, TensorSpec

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from cosybuild.backends.onnxruntime_backend import load
-from cosybuild.models.profile import SizeRange
+from cosybuild.models.shape_profile import SizeRange
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.numerics.inputs import Draw
 from cosybuild.verification.accepted_sizes import AcceptedSizes, accepted_sizes

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cosybuild.models.profile import SizeRange
+from cosybuild.models.shape_profile import SizeRange
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.numerics.inputs import Draw, Time
 from cosybuild.verification.cases import (

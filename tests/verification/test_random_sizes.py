@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cosybuild.models.profile import SizeRange
+from cosybuild.models.shape_profile import SizeRange
 from cosybuild.verification.cases import MOVED, strict_cases, upstream_cases
 from cosybuild.verification.random_sizes import depends_on_profiles
 from tests.numerics.specs import estimator_spec

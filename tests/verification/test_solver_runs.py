@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cosybuild.figure import plain
-from cosybuild.models.profile import FRAMES
+from cosybuild.models.shape_profile import FRAMES
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.subject import Solver
 from cosybuild.numerics.inputs import Array

@@ -12,7 +12,7 @@ import torch
 from cosybuild.config.groups.component import ComponentName, ComponentSettings
 from cosybuild.config.groups.model import ModelSettings
 from cosybuild.config.groups.precision import PrecisionSettings, Target
-from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
+from cosybuild.config.groups.trt_profile import ProfileSettings, RangeSettings
 from cosybuild.config.groups.verify import VerifyMode, VerifySettings
 from cosybuild.request import Request
 from cosybuild.run.prepare import request_from_settings

@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from cosybuild.backends.openvino.compiling import compile_ir, dtype_name, reason_of
-from cosybuild.backends.openvino.executed import facts_of, layers_of, unmet
-from cosybuild.backends.openvino.kept import Kept, mark_kept
+from cosybuild.backends.openvino.executed_types import facts_of, layers_of, unmet
+from cosybuild.backends.openvino.kept_in_fp32 import Kept, mark_kept
 from cosybuild.backends.openvino.phases import phase_operators
 from cosybuild.backends.openvino.requirements import weights_path
 from cosybuild.building.stage import Emit
@@ -18,7 +18,7 @@ from cosybuild.building.subprocess import Answer, Died, call_in_subprocess
 from cosybuild.config.groups.openvino import OvPrecision, OvSettings, OvWeights
 from cosybuild.errors import OpenVinoError
 from cosybuild.models.dimension import size_of
-from cosybuild.models.profile import Profile
+from cosybuild.models.shape_profile import Profile
 from cosybuild.models.spec import ModelSpec
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cosybuild.backends.openvino.kept import PRODUCTS
+from cosybuild.backends.openvino.kept_in_fp32 import PRODUCTS
 
 _SINES = ("Sin", "Cos")
 _AXES = ("Unsqueeze", "Squeeze")

@@ -12,7 +12,7 @@ from cosybuild.building.stage import Emit
 from cosybuild.building.subprocess import Answer, Died, call_in_subprocess
 from cosybuild.config.groups.trt import TrtSettings
 from cosybuild.errors import EngineError
-from cosybuild.models.profile import Profile
+from cosybuild.models.shape_profile import Profile
 from cosybuild.models.spec import ModelSpec
 from cosybuild.system.environment import Environment
 

@@ -11,7 +11,7 @@ from cosybuild.backends.tensorrt.library import TensorRtLibrary
 from cosybuild.backends.tensorrt.log import BuilderLog
 from cosybuild.config.groups.trt import HardwareCompatibility, Refit, TrtSettings, Typing
 from cosybuild.errors import ConfigurationError, EngineError
-from cosybuild.models.profile import Profile
+from cosybuild.models.shape_profile import Profile
 from cosybuild.models.spec import ModelSpec
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from cosybuild.certifying.copies import sharing_copy
 from cosybuild.certifying.mistakes.mistake import EPSILON, Mistake, Plant, inputs, parts, swap_class
+from cosybuild.certifying.module_copies import sharing_copy
 from cosybuild.config.groups.model import Family
 from cosybuild.models.cosyvoice.estimator.blocks import FeedForward
 from cosybuild.models.cosyvoice.estimator.dit import RotaryFrequencies

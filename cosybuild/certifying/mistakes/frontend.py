@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cosybuild.certifying.copies import sharing_copy
 from cosybuild.certifying.mistakes.mistake import (
     EPSILON,
     Mistake,
@@ -19,6 +18,7 @@ from cosybuild.certifying.mistakes.mistake import (
     parts,
     swap_class,
 )
+from cosybuild.certifying.module_copies import sharing_copy
 from cosybuild.config.groups.model import Family
 from cosybuild.models.cosyvoice.frontend.conformer import InputLayer
 from cosybuild.models.cosyvoice.frontend.hyperparameters import EPSILON as OTHER_EPSILON

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from cosybuild.certifying.copies import sharing_copy
+from cosybuild.certifying.module_copies import sharing_copy
 
 Tensors = dict[str, Tensor]
 Plant = Callable[[nn.Module, Sequence[str], Sequence[str]], nn.Module]

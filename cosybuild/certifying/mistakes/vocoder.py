@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cosybuild.certifying.copies import sharing_copy
 from cosybuild.certifying.mistakes.mistake import Mistake, Plant, inputs, parts, swap_class
+from cosybuild.certifying.module_copies import sharing_copy
 from cosybuild.models.cosyvoice.vocoder.f0_predictor import F0Predictor
 from cosybuild.models.cosyvoice.vocoder.generator import Generator
 from cosybuild.models.cosyvoice.vocoder.hift import Hift

@@ -120,8 +120,8 @@ class Watch:
         """
         if self._first is None or _asks_for_more(request) or _reads_elsewhere(self._conf, self._named):
             return
+        from cosybuild.run.directory_lock import CLAIM
         from cosybuild.run.recorded import EVENTS
-        from cosybuild.run.run_lock import CLAIM
 
         store = request.settings.store
         stored = None if store is None else _stored(report, store.path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family
-from cosybuild.models.filling import Note
+from cosybuild.models.module_weights import Note
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.variant import Variant
 

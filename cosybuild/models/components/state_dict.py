@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cosybuild.models.filling import Note, call_seeded, fill
+from cosybuild.models.module_weights import Note, call_seeded, fill
 from cosybuild.models.variant import Variant
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from cosybuild.models.variant import Variant
 if TYPE_CHECKING:
     from torch import nn
 
-    from cosybuild.models.filling import Note
+    from cosybuild.models.module_weights import Note
 
 
 def _parameters(variant: Variant) -> VocoderParameters:

@@ -8,7 +8,7 @@ from typing import Any
 
 from cosybuild.config.groups.model import Family
 from cosybuild.models.cosyvoice.families import POSITION_KERNEL, UNET_KERNEL
-from cosybuild.models.profile import FRAMES
+from cosybuild.models.shape_profile import FRAMES
 from cosybuild.models.spec import Axis, ModelSpec, TensorSpec
 
 HISTORY = "history"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cosybuild.errors import CheckpointError
-from cosybuild.models.weights.inert import skipped, stand_in
+from cosybuild.models.weights.harmless_objects import skipped, stand_in
 from cosybuild.models.weights.shards import INDEX_SUFFIX, read_index
 from cosybuild.printable import one_line
 

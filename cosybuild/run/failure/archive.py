@@ -22,7 +22,7 @@ from cosybuild.building.plan import Plan
 from cosybuild.building.record import Outcome
 from cosybuild.building.wiring import SOURCE
 from cosybuild.errors import CosybuildError, VerificationError
-from cosybuild.models.given import GivenBatch
+from cosybuild.models.real_inputs import GivenBatch
 from cosybuild.request import Request
 from cosybuild.run.failure.causes import Signs, match
 from cosybuild.run.failure.index import Given, SubjectFacts
@@ -32,7 +32,7 @@ from cosybuild.system.typed_json import to_json
 
 if TYPE_CHECKING:
     from cosybuild.numerics.inputs import Array
-    from cosybuild.precision.cut import Cut
+    from cosybuild.precision.failing_part import Cut
 
 FAILURE_ARCHIVE = "capsule.tar.gz"
 FORM = Form(
@@ -189,7 +189,7 @@ def _lowering(
 
     from cosybuild.backends.session import InferenceFailed
     from cosybuild.onnxgraph.files import load_model
-    from cosybuild.precision.cut import smallest_cut
+    from cosybuild.precision.failing_part import smallest_cut
     from cosybuild.precision.graph import prepare
     from cosybuild.precision.noise_profile import profile, profile_facts
     from cosybuild.precision.storage import storage_of

@@ -14,9 +14,9 @@ from cosybuild.building.record import Failure
 from cosybuild.building.stage import Emit, RunContext
 from cosybuild.config.parse import settings_from_plain
 from cosybuild.errors import BuildError, ConfigurationError, CosybuildError, OutOfMemory, VerificationError
-from cosybuild.models.given import given_batches
+from cosybuild.models.real_inputs import given_batches
 from cosybuild.models.subject import Subject
-from cosybuild.report.rehearsal import MISFIT
+from cosybuild.report.metrics_check import MISFIT
 from cosybuild.request import Request
 from cosybuild.run.failure.archive import FORM
 from cosybuild.run.failure.archived_files import find_artifacts, in_one_directory, read_arrays, refuse_foreign_weights
@@ -182,7 +182,7 @@ def _part(place: Path, cut: Part, request: Request, archive: Path) -> str | None
 
     from cosybuild.backends.session import InferenceFailed
     from cosybuild.onnxgraph.files import load_model
-    from cosybuild.precision.cut import part_fault
+    from cosybuild.precision.failing_part import part_fault
     from cosybuild.verification.lowered import fault_of
 
     paths = [place / "cut" / name for name in ("lowered.onnx", "reference.onnx")]

@@ -16,8 +16,8 @@ from cosybuild.errors import ConfigurationError
 from cosybuild.manifest import SUFFIX, parse_manifest
 from cosybuild.report.difference import difference, difference_lines
 from cosybuild.report.markdown import markdown
+from cosybuild.report.metrics_check import MISFIT
 from cosybuild.report.noise_profile import PLOT, plot, profile_of
-from cosybuild.report.rehearsal import MISFIT
 from cosybuild.report.report_html import report_html
 from cosybuild.run.checked_run import read_checked_run
 from cosybuild.run.deliver import ARTIFACTS

@@ -14,9 +14,9 @@ from cosybuild.runtime.directory import directory_in_service, read_consistently
 from cosybuild.runtime.part import load_part
 from cosybuild.runtime.pool import Pool
 from cosybuild.runtime.voice.arrays import Part
+from cosybuild.runtime.voice.artifact_choice import check_forms, choose
 from cosybuild.runtime.voice.engine_part import load_engine
 from cosybuild.runtime.voice.facts import Facts
-from cosybuild.runtime.voice.forms import check_forms, choose
 from cosybuild.runtime.voice.parts import (
     CACHED,
     ESTIMATOR,

@@ -22,7 +22,7 @@ import triton_python_backend_utils as pb_utils
 from cosybuild.errors import PoolExhausted, ServingError
 from cosybuild.runtime.voice.arrays import Array
 from cosybuild.runtime.voice.load import load_voice
-from cosybuild.runtime.voice.pushed import PushedStream
+from cosybuild.runtime.voice.pushed_stream import PushedStream
 
 TOKENS, PROMPT_TOKENS, PROMPT_MEL = "target_speech_tokens", "prompt_speech_tokens", "prompt_speech_feat"
 SPEAKER, OFFSET, FINALIZE = "prompt_spk_embedding", "token_offset", "finalize"

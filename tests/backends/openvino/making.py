@@ -10,7 +10,7 @@ import numpy as np
 from cosybuild.backends.openvino.convert import IrTask, convert, interface
 from cosybuild.config.groups.openvino import OvPrecision, OvSettings
 from cosybuild.manifest import write_manifest
-from cosybuild.models.profile import Profile, SizeRange, listed_sizes
+from cosybuild.models.shape_profile import Profile, SizeRange, listed_sizes
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from tests.runtime import tiny
 

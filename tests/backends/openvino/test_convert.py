@@ -18,7 +18,7 @@ from cosybuild.backends.openvino.session import OpenVinoSession, load
 from cosybuild.backends.session import InferenceFailed
 from cosybuild.config.groups.openvino import OvPrecision, OvSettings, OvWeights
 from cosybuild.errors import ConfigurationError, OpenVinoError
-from cosybuild.models.profile import SizeRange
+from cosybuild.models.shape_profile import SizeRange
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.system.environment import Environment
 from tests.backends.openvino.making import PROFILE, SPEC, ignore, inputs, make_ir, snr_db

@@ -12,7 +12,7 @@ from cosybuild.backends.tensorrt.builder import BuiltEngine, build_engine
 from cosybuild.backends.tensorrt.builder_config import ShapeProfile, shapes_from_profile
 from cosybuild.backends.tensorrt.library import TensorRtLibrary, import_library
 from cosybuild.config.groups.trt import TrtSettings
-from cosybuild.models.profile import SizeRange
+from cosybuild.models.shape_profile import SizeRange
 from tests.backends.tensorrt.graphs import SPEC, attention_graph
 
 

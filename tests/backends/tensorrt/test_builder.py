@@ -15,7 +15,7 @@ from cosybuild.backends.tensorrt.builder_config import ShapeProfile, ShapeRange,
 from cosybuild.backends.tensorrt.library import RTX_SMS, TensorRtLibrary
 from cosybuild.config.groups.trt import Refit, TrtSettings
 from cosybuild.errors import ConfigurationError, EngineError
-from cosybuild.models.profile import SizeRange
+from cosybuild.models.shape_profile import SizeRange
 from cosybuild.system.environment import Environment
 from tests.backends.tensorrt.graphs import SPEC, WIDTH, attention_graph, write
 

@@ -22,7 +22,7 @@ from cosybuild.backends.tensorrt.report import engine_report
 from cosybuild.backends.tensorrt.timing_cache import TimingCache, timing_path
 from cosybuild.config.groups.trt import TrtSettings, Typing
 from cosybuild.errors import EngineError
-from cosybuild.models.profile import SizeRange
+from cosybuild.models.shape_profile import SizeRange
 from cosybuild.numerics.inputs import Draw, draw_inputs
 from cosybuild.system.environment import Environment, Gpu
 from tests.backends.tensorrt.graphs import SPEC, WIDTH, attention_graph

@@ -12,13 +12,13 @@ import torch
 
 from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family, ModelSettings
-from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
+from cosybuild.config.groups.trt_profile import ProfileSettings, RangeSettings
 from cosybuild.errors import CheckpointError, ConfigurationError
 from cosybuild.models.artifact_name import artifact_name
 from cosybuild.models.components.registry import COMPONENTS, GRAPH_FILES
 from cosybuild.models.load import load_network
-from cosybuild.models.profile import Profile, SizeRange, expand_profiles
 from cosybuild.models.resolve import resolve_subject
+from cosybuild.models.shape_profile import Profile, SizeRange, expand_profiles
 from cosybuild.models.spec import ModelSpec
 from cosybuild.numerics.inputs import Draw, draw_inputs
 from cosybuild.system.typed_json import from_json

@@ -11,12 +11,12 @@ import pytest
 from cosybuild.config.groups.component import ComponentName, ComponentSettings
 from cosybuild.config.groups.export import ExportSettings
 from cosybuild.config.groups.model import Family, ModelSettings
-from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
+from cosybuild.config.groups.trt_profile import ProfileSettings, RangeSettings
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError, ModelDirectoryError, ModelError
 from cosybuild.models.components.registry import GRAPH_FILES
-from cosybuild.models.profile import SizeRange
 from cosybuild.models.resolve import resolve_subject
+from cosybuild.models.shape_profile import SizeRange
 from cosybuild.numerics.inputs import Draw, draw_inputs
 from cosybuild.onnxgraph.file_spec import spec_of_file
 from cosybuild.request import Request

@@ -12,10 +12,10 @@ from cosybuild.backends.openvino.convert import IrTask, convert, interface
 from cosybuild.config.groups.openvino import OvSettings
 from cosybuild.errors import ArtifactRefused
 from cosybuild.manifest import manifest_path, read_manifest, write_manifest
-from cosybuild.models.profile import SizeRange, listed_sizes
+from cosybuild.models.shape_profile import SizeRange, listed_sizes
 from cosybuild.runtime import load_voice
 from tests.backends.openvino.making import SPEC, ignore
-from tests.runtime.voice.test_forms import ESTIMATOR, STREAMING, names
+from tests.runtime.voice.test_artifact_choice import ESTIMATOR, STREAMING, names
 from tests.runtime.voice.voices import prompt, tokens
 
 pytest.importorskip("openvino")

@@ -262,7 +262,7 @@ def test_an_unfinished_deployment_of_a_model_is_loaded_through_its_journal(
     def never(root: Path, journal: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cosybuild.deploy.publish.apply", never)
+    monkeypatch.setattr("cosybuild.deploy.transaction.apply", never)
     with pytest.raises(KeyboardInterrupt):
         put(run_of(services(2), tmp_path / "other", flow="3", vocoder="3"), model.parent)
     with pytest.raises(VariantRefused, match="streaming attention is requested"):

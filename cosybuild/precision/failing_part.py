@@ -11,7 +11,7 @@ import onnx_ir as ir
 from cosybuild.backends.session import InferenceFailed
 from cosybuild.errors import ExportError
 from cosybuild.numerics.inputs import Array
-from cosybuild.precision.emulated import EmulatedSession
+from cosybuild.precision.emulated_session import EmulatedSession
 from cosybuild.precision.graph import is_float, made_names, name_of
 from cosybuild.precision.noise_profile import Point
 from cosybuild.precision.probe import Probe

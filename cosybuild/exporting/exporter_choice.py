@@ -17,7 +17,7 @@ import numpy as np
 from cosybuild.config.groups.export import Exporter, ExportSettings
 from cosybuild.errors import ExportError
 from cosybuild.exporting.torch_exporters import export_graph
-from cosybuild.models.profile import Profile
+from cosybuild.models.shape_profile import Profile
 from cosybuild.models.spec import ModelSpec
 from cosybuild.numerics.inputs import Draw, draw_inputs
 

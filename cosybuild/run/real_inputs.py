@@ -10,7 +10,7 @@ from typing import Any
 from cosybuild.building.stage import Emit
 from cosybuild.building.subprocess import Died, call_in_subprocess
 from cosybuild.errors import ConfigurationError, ModelError
-from cosybuild.models.given import GivenBatch, given_batches, given_files
+from cosybuild.models.real_inputs import GivenBatch, given_batches, given_files
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.user_module.declared import source_file
 
@@ -77,7 +77,7 @@ def write_yielded(target: Mapping[str, Any], names: list[str], place: Path, emit
     from hydra.errors import HydraException
     from hydra.utils import instantiate
 
-    from cosybuild.numerics.given import write_batches
+    from cosybuild.numerics.real_inputs import write_batches
 
     try:
         return write_batches(instantiate({"_convert_": "all", **target}), names, place)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from cosybuild.config.groups.export import Exporter, ExportSettings
 from cosybuild.errors import ExportError
-from cosybuild.exporting.either import export_by_either
-from cosybuild.models.profile import SizeRange
+from cosybuild.exporting.exporter_choice import export_by_either
+from cosybuild.models.shape_profile import SizeRange
 from cosybuild.models.spec import ModelSpec, TensorSpec
 
 SPEC = ModelSpec((TensorSpec("x", ("n", 4)),), (TensorSpec("y", ("n", 4)),))

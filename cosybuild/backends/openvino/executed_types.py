@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cosybuild.backends.openvino.kept import PRODUCTS, Kept
+from cosybuild.backends.openvino.kept_in_fp32 import PRODUCTS, Kept
 
 _LOW = {"bf16": "bf16", "fp16": "f16"}
 """Precision of an IR -> OpenVINO's name of the type."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cosybuild.backends.openvino.executed import Layer, facts_of, unmet
-from cosybuild.backends.openvino.kept import Kept
+from cosybuild.backends.openvino.executed_types import Layer, facts_of, unmet
+from cosybuild.backends.openvino.kept_in_fp32 import Kept
 
 DEFAULT = Kept(("arithmetic", "phases"), frozenset(["time/Mul"]))
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
+from cosybuild.config.groups.trt_profile import ProfileSettings, RangeSettings
 from cosybuild.errors import ConfigurationError
-from cosybuild.models.profile import SizeRange, admits, expand_profiles, moved_inside, named_sizes
+from cosybuild.models.shape_profile import SizeRange, admits, expand_profiles, moved_inside, named_sizes
 from cosybuild.models.spec import ModelSpec, TensorSpec
 
 SPEECH = ModelSpec((TensorSpec("x", (2, 8, "seq_len")),), (TensorSpec("y", (2, 8, "seq_len")),), frames_per_second=50)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from cosybuild.config.groups.model import Family
 from cosybuild.errors import ConfigurationError
-from cosybuild.models.profile import BATCH
+from cosybuild.models.shape_profile import BATCH
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.models.subject import Subject
 

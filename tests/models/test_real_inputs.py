@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cosybuild.errors import ConfigurationError
-from cosybuild.models.given import check_inside, given_batches, given_files, ranges_of
-from cosybuild.models.profile import SizeRange
+from cosybuild.models.real_inputs import check_inside, given_batches, given_files, ranges_of
+from cosybuild.models.shape_profile import SizeRange
 from cosybuild.models.spec import ModelSpec, TensorSpec
 
 SPEC = ModelSpec(

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from cosybuild.numerics.inputs import Array
 from cosybuild.onnxgraph.clean import module_path
-from cosybuild.precision.emulate import ROUNDED, emulate, float_names, maker_of
+from cosybuild.precision.emulation import ROUNDED, emulate, float_names, maker_of
 from cosybuild.precision.graph import made_names, name_of
 from cosybuild.precision.probe import Probe, scalar_name
 

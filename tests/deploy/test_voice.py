@@ -228,7 +228,7 @@ def test_the_new_voice_counts_from_the_journal_on(
 
     before = tree(one)
     with monkeypatch.context() as patch:
-        patch.setattr("cosybuild.deploy.publish.apply", never)
+        patch.setattr("cosybuild.deploy.transaction.apply", never)
         with pytest.raises(KeyboardInterrupt):
             put(run_of(services(2), tmp_path / "run", flow="2", vocoder="2"), one)
     assert tree(one) == before

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from cosybuild.errors import ConfigurationError
-from cosybuild.models.given import given_batches
+from cosybuild.models.real_inputs import given_batches
 from cosybuild.models.spec import ModelSpec, TensorSpec
-from cosybuild.numerics.given import MOST, read_batch, write_batches
+from cosybuild.numerics.real_inputs import MOST, read_batch, write_batches
 
 SPEC = ModelSpec((TensorSpec("x", ("n",)), TensorSpec("ids", ("n",), "int32")), ())
 

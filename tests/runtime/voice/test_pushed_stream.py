@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cosybuild.errors import ServingError
-from cosybuild.runtime.voice.pushed import PushedStream
+from cosybuild.runtime.voice.pushed_stream import PushedStream
 
 Array = np.ndarray[Any, Any]
 

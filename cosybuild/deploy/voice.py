@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild.deploy.deliverable import Deliverable
-from cosybuild.deploy.ownership import PresentArtifact, present_artifacts
+from cosybuild.deploy.retirement import PresentArtifact, present_artifacts
 from cosybuild.deploy.staging import Put
 from cosybuild.errors import DeployError
 from cosybuild.identity import build_of, flow_of, part_of, voice_of

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cosybuild.errors import ConfigurationError
-from cosybuild.models.given import UNREADABLE, GivenBatch
+from cosybuild.models.real_inputs import UNREADABLE, GivenBatch
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.numerics.inputs import Array, numpy_dtype
 from cosybuild.numerics.npz import save_arrays, with_bfloat16

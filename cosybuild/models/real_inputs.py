@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
 
-from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
+from cosybuild.config.groups.trt_profile import ProfileSettings, RangeSettings
 from cosybuild.digest import digest_of
 from cosybuild.errors import ConfigurationError
 from cosybuild.models.dimension import size_of, symbols_of, terms_of
-from cosybuild.models.profile import Profile, admits
+from cosybuild.models.shape_profile import Profile, admits
 from cosybuild.models.spec import ModelSpec
 
 Shape = tuple[int, ...]

@@ -10,8 +10,8 @@ import pytest
 
 from cosybuild.backends.onnxruntime_backend import Level, load
 from cosybuild.precision.decide import Decisions
-from cosybuild.precision.emulate import emulate
-from cosybuild.precision.emulated import EmulatedSession
+from cosybuild.precision.emulated_session import EmulatedSession
+from cosybuild.precision.emulation import emulate
 from cosybuild.precision.graph import prepare
 from cosybuild.precision.storage import BF16, FP16, Storage
 from tests.precision.graphs import checked, decided, graph

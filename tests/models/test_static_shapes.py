@@ -9,7 +9,7 @@ from cosybuild.config.groups.model import ModelSettings
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError
 from cosybuild.models.resolve import resolve_subject
-from cosybuild.models.static import with_static_shapes
+from cosybuild.models.static_shapes import with_static_shapes
 from cosybuild.run.prepare import request_from_settings
 from cosybuild.verification.solver_runs import is_solvable
 from tests.config.composing import settings_of

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cosybuild.run.run_lock import CLAIM, hold_run_lock
+from cosybuild.run.directory_lock import CLAIM, hold_run_lock
 from cosybuild.system.files import replacing
 from tests.building.fakes import in_thread
 

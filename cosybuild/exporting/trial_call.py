@@ -8,11 +8,11 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
+from cosybuild.config.groups.trt_profile import ProfileSettings, RangeSettings
 from cosybuild.errors import ModelError
 from cosybuild.exporting.torch_exporters import example_inputs, example_sizes
 from cosybuild.models.guesses import default_ranges
-from cosybuild.models.profile import FRAMES, expand_profiles
+from cosybuild.models.shape_profile import FRAMES, expand_profiles
 from cosybuild.models.spec import ModelSpec, TensorSpec
 
 _STEP = 8
