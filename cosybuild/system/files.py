@@ -244,8 +244,8 @@ def replacing(target: Path, scratch: Path | None = None, *, durable: bool = True
         durable: make the content and the name survive a power cut.
 
     Raises:
-        OSError: the write failed, or the target is a device, a pipe or a directory. After this and any other error, the
-            target is unchanged.
+        OSError: the write failed, or the target is a directory. After any error, the target is unchanged.
+        StoreError: the target is a device, a pipe or a socket.
     """
     scratch = target.parent if scratch is None else scratch
     make_directory(scratch, durable=False)
@@ -271,7 +271,8 @@ def _check_replaceable(target: Path) -> None:
     """Refuse a target that is not a file: as root, a rename would replace even /dev/null for the whole system.
 
     Raises:
-        OSError: the target, or the end of a link there, is not a regular file.
+        StoreError: the target, or the end of a link there, is a device, a pipe or a socket.
+        OSError: it is a directory.
     """
     try:
         mode = target.stat().st_mode
@@ -280,7 +281,9 @@ def _check_replaceable(target: Path) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "it is not a regular file, and is not replaced", str(target))
+        raise StoreError(
+            f"{target} is not a regular file, so it is not replaced.", hint="Next: name a file that does not exist yet."
+        )
 
 
 def write_atomic(target: Path, data: bytes, scratch: Path | None = None, *, durable: bool = True) -> None:
