@@ -217,10 +217,7 @@ def own_limits(verify: VerifySettings, *, lowered: bool = False) -> dict[str, Ow
 
 
 def output_settings(request: Request) -> dict[str, Any]:
-    """Return `verify.outputs`, for the keys of steps.
-
-    The mapping is empty if the setting is empty, so that keys of earlier releases stay valid.
-    """
+    """Return `verify.outputs` for the keys of steps; empty without it, so that keys of earlier releases stay valid."""
     stated = verify_settings(request).outputs
     return {"outputs": {name: asdict(own) for name, own in sorted(stated.items())}} if stated else {}
 
