@@ -93,4 +93,16 @@ class Subject:
         """The text for the weights in reports, e.g. `flow.pt` or `random(seed=0)`."""
         if self.graph is not None:
             return f"in {self.graph.name}"
-        return self.weights.name if self.weights is not None else f"random(seed={self.seed})"
+        if self.weights is not None:
+            return self.weights.name
+        read = () if self.code is None else self.code.weight_files
+        return f"{', '.join(read)} (read by the code)" if read else f"random(seed={self.seed})"
+
+    @property
+    def has_random_weights(self) -> bool | None:
+        """True if no file holds the weights; None for a module of the user whose code is not traced yet."""
+        if self.weights is not None or self.graph is not None:
+            return False
+        if self.family is Family.module and self.code is None:
+            return None
+        return self.code is None or not self.code.weight_files

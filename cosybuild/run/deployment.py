@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cosybuild.config.groups.model import Family
 from cosybuild.errors import DeployError
 from cosybuild.models.shape_profile import listed_sizes
 from cosybuild.request import Request
@@ -27,10 +28,11 @@ def check_deployment(request: Request) -> None:
     check_target(deploy, request.subject.family)
     parts = {name: part.subject for name, part in request.parts.items()} or {request.subject.stem: request.subject}
     remedies = []
-    random = [name for name, subject in parts.items() if subject.weights is None and subject.graph is None]
+    random = [name for name, subject in parts.items() if subject.has_random_weights]
     reasons = [f"{name} has random weights" for name in random]
     if random:
-        remedies.append("give model_dir")
+        is_module = request.subject.family is Family.module
+        remedies.append("give model.weights" if is_module else "give model_dir")
     if request.settings.verify is None:
         reasons.append("nothing is verified (verify=off)")
         remedies.append("remove verify=off")

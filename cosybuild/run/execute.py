@@ -23,7 +23,7 @@ from cosybuild.report.noise_profile import PLOT, plot, profile_of
 from cosybuild.report.report_html import report_html
 from cosybuild.request import Request
 from cosybuild.run.deliver import check_own_directories, deliver
-from cosybuild.run.deployment import deploy_run
+from cosybuild.run.deployment import check_deployment, deploy_run
 from cosybuild.run.directory_lock import hold_run_lock
 from cosybuild.run.facts import Facts, origin_of
 from cosybuild.run.failure.archive import FAILURE_ARCHIVE, FailedCaseRecorder, is_gate, write_failure_archive
@@ -66,6 +66,7 @@ def plan_build(request: Request, warn: Callable[[str], None]) -> Plan:
     """
     store = planning_store(request.settings.store, warn)
     request = with_code(request, store, warn, remember=False)
+    check_deployment(request)
     return make_plan(stages_for(request), request, sources_of(request, store), request.environment, store)
 
 
@@ -101,6 +102,7 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
 
     with open_store(settings.store, warn) as store, ExitStack() as until_the_end:
         request = with_code(request, store, lambda message: events.emit("planning", message=message), remember=True)
+        check_deployment(request)  # again, because the trace shows if the code reads weights
         sources = sources_of(request, store)
         facts = Facts(request, invocation.overrides, config_digest(settings), request.environment, sources)
         lock = None if settings.hold_to is None else read_lock(Path(settings.hold_to))

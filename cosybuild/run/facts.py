@@ -164,7 +164,7 @@ def model_facts(request: Request, sources: Mapping[str, Artifact], part: str = "
         **({"form": list(subject.form)} if subject.form else {}),
         "weights": subject.weights_label,
         "weights_digest": None if weights is None else weights.digest,
-        "random_weights": subject.weights is None and subject.graph is None,
+        "random_weights": subject.has_random_weights is not False,
         "hyperparameters": dict(subject.hyperparameters),
         "code": None if subject.code is None else subject.code.parts,
         "inputs": [_tensor(t) for t in subject.spec.inputs],

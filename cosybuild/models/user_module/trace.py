@@ -35,6 +35,8 @@ _LISTING, _PACKAGE, _FILE = "names in ", "package ", "file "
 """Prefixes of the names in `Trace.parts`. A file has the prefix only if its name begins with one of the prefixes."""
 _KERNEL = ("/proc/", "/sys/", "/dev/")
 _RAM_DISK = "/dev/shm/"  # noqa: S108  # users put files here, although it is below /dev
+_WEIGHTS = frozenset([".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".npz", ".msgpack", ".h5"])
+"""Suffixes of the files in which libraries keep weights."""
 _MADE_HERE = frozenset(["__pycache__", "outputs", "multirun"])
 """Directories that Python, cosybuild and Hydra create beside a user's files; they do not change the trace."""
 
@@ -84,6 +86,11 @@ class Trace:
     def paths(self) -> frozenset[str]:
         """The paths of all local files that were read."""
         return frozenset(path for path, _ in self.files.values())
+
+    @property
+    def weight_files(self) -> tuple[str, ...]:
+        """The file names of the weights that the construction read, e.g. those of a `from_pretrained` directory."""
+        return tuple(sorted({Path(path).name for path in self.paths if Path(path).suffix in _WEIGHTS}))
 
     @property
     def sources(self) -> dict[str, str]:
