@@ -24,11 +24,12 @@ from cosybuild.stages.reference import ReferenceStage
 from cosybuild.store.store import Store
 from cosybuild.verification.calls import infer_case
 from cosybuild.verification.cases import lowered_cases
+from cosybuild.verification.graph_limits import graph_limits
 from cosybuild.verification.hops import ModelForm, describe, error_budget
 from cosybuild.verification.judge import Advice, Limits, judge
 from cosybuild.verification.property_checks import Examined, check_contract
 from cosybuild.verification.reference import Reference, read_reference
-from cosybuild.verification.scope import cases_of, graph_limits, rollouts_of, verify_settings
+from cosybuild.verification.scope import cases_of, rollouts_of, verify_settings
 from cosybuild.verification.solver_comparison import bounds_of, compare_solver_runs
 
 if TYPE_CHECKING:

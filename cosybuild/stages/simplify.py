@@ -23,8 +23,8 @@ from cosybuild.stages.export import graph_name, sizes_of_example
 from cosybuild.stages.import_onnx import copied_graph
 from cosybuild.store.artifact import Artifact
 from cosybuild.store.result import StageResult
+from cosybuild.verification.graph_limits import graph_limits
 from cosybuild.verification.judge import Limits, compare_outputs, first_fault
-from cosybuild.verification.scope import graph_limits
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -20,6 +20,7 @@ from cosybuild.store.artifact import Artifact
 from cosybuild.store.result import StageResult
 from cosybuild.verification.calls import frozen_size, infer_case
 from cosybuild.verification.cases import Case, lowered_cases
+from cosybuild.verification.graph_limits import graph_limits
 from cosybuild.verification.hops import Hop, ModelForm, describe, error_budget
 from cosybuild.verification.judge import Advice, Judged, Limits, judge
 from cosybuild.verification.property_checks import Examined, check_contract
@@ -29,7 +30,6 @@ from cosybuild.verification.scope import (
     contract_sizes,
     coverage,
     given_digests,
-    graph_limits,
     output_settings,
     rollouts_of,
     stated_gates,

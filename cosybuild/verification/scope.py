@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from cosybuild.config.groups.model import Family
@@ -13,8 +13,7 @@ from cosybuild.errors import ConfigurationError
 from cosybuild.models.service_lengths import quantile_lengths
 from cosybuild.models.shape_profile import FRAMES, NamedSizes, Profile, named_sizes
 from cosybuild.models.spec import ModelSpec
-from cosybuild.models.subject import Subject
-from cosybuild.numerics.gates import LOWERED, check_gate, gates_of_kinds, plain_gate
+from cosybuild.numerics.gates import check_gate, gates_of_kinds, plain_gate
 from cosybuild.numerics.inputs import LARGEST_FLOAT16
 from cosybuild.numerics.metrics import Kind
 from cosybuild.numerics.tolerance import Tolerance
@@ -31,10 +30,9 @@ from cosybuild.verification.judge import Limits, OwnLimits
 from cosybuild.verification.property_checks import tried_sizes
 from cosybuild.verification.random_sizes import depends_on_profiles
 from cosybuild.verification.solver_runs import Rollout, is_solvable, prefixes
-from cosybuild.verification.spare import spare_of
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    pass
 
 SHORT = 64
 """Frames of a short utterance. It is longer than the receptive field of every convolution, and short enough that ten
@@ -192,7 +190,7 @@ def float32_limits(verify: VerifySettings, kinds: Mapping[str, Kind]) -> Limits:
     """
     tolerance = Tolerance(verify.rtol, verify.atol, scaled=verify.mode is VerifyMode.strict)
     gate = {} if verify.snr_db is None else {"snr_db": verify.snr_db}
-    of_kind = gates_of_kinds(Target.fp32, _stated_ratio(verify))
+    of_kind = gates_of_kinds(Target.fp32, stated_ratio(verify))
     return Limits(gate, tolerance, kinds=kinds, of_kind=of_kind, own=own_limits(verify))
 
 
@@ -227,12 +225,12 @@ def stated_gates(verify: VerifySettings, spec: ModelSpec) -> dict[str, Any]:
 
     Earlier releases did not apply the setting to these outputs, so their results must have other keys.
     """
-    usual, stated = gates_of_kinds(Target.fp32), gates_of_kinds(Target.fp32, _stated_ratio(verify))
+    usual, stated = gates_of_kinds(Target.fp32), gates_of_kinds(Target.fp32, stated_ratio(verify))
     kinds = {kind for kind in kinds_of(spec).values() if kind in usual and usual[kind] != stated[kind]}
     return {"of_kind": {kind.value: plain_gate(stated[kind]) for kind in sorted(kinds)}} if kinds else {}
 
 
-def _stated_ratio(verify: VerifySettings) -> float | None:
+def stated_ratio(verify: VerifySettings) -> float | None:
     """Return `verify.snr_db` if it differs from the default, which kinds with gates of their own ignore; else None."""
     return None if verify.snr_db == VerifySettings().snr_db else verify.snr_db
 
@@ -240,25 +238,6 @@ def _stated_ratio(verify: VerifySettings) -> float | None:
 def kinds_of(spec: ModelSpec) -> dict[str, Kind]:
     """Return output -> kind of its values, for those outputs that have a special kind."""
     return {output.name: Kind(output.kind) for output in spec.outputs if Kind(output.kind) is not Kind.any}
-
-
-def graph_limits(graph: ModelProto, verify: VerifySettings, subject: Subject) -> Limits:
-    """Return the limits of a graph before it is lowered.
-
-    They are the limits of float32, or of the narrower type in which the user's model itself computes. A graph that
-    rounds to integers gets those of fp16, because a rounding error just before a quantisation can move a value by a
-    whole step.
-    """
-    from cosybuild.onnxgraph.summary import is_quantised, narrowest_float
-
-    target = {"float16": Target.fp16, "bfloat16": Target.bf16}.get(narrowest_float(graph))
-    if target is None and is_quantised(graph):
-        target = Target.fp16
-    kinds = kinds_of(subject.spec)
-    if target is None:
-        limits = float32_limits(verify, kinds)
-        return replace(limits, spare=spare_of(subject, limits.tolerance, _stated_ratio(verify)))
-    return Limits(LOWERED[target], target=target, kinds=kinds, own=own_limits(verify))
 
 
 def check_verify(request: Request) -> None:

@@ -23,8 +23,9 @@ from cosybuild.numerics.inputs import Draw
 from cosybuild.numerics.metrics import Kind
 from cosybuild.numerics.tolerance import Tolerance
 from cosybuild.verification.cases import Case
+from cosybuild.verification.graph_limits import graph_limits
 from cosybuild.verification.judge import Advice, Comparison, Fault, Limits, compare, judge
-from cosybuild.verification.scope import float32_limits, graph_limits, stated_gates
+from cosybuild.verification.scope import float32_limits, stated_gates
 from cosybuild.verification.spare import Spare
 from tests.onnxgraph.graphs import linear
 
