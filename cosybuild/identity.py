@@ -24,6 +24,13 @@ CACHED_ESTIMATOR = f"{ESTIMATOR}.cached"
 CACHED_OUTPUTS = ("estimator_out", "new_conv_cache", "new_att_cache")
 """The names of the outputs of a cached estimator, in binding order."""
 
+FRONT_END = "flow.frontend"
+CACHED_FRONT_END = f"{FRONT_END}.cached"
+CACHED_CONDITIONS = ("mu", "spks", "cond", "new_conv_cache", "new_att_cache")
+"""The outputs of a cached front end, which is a part of its own, too."""
+
+_WEIGHTS_OF = {CACHED_ESTIMATOR: ESTIMATOR, CACHED_FRONT_END: FRONT_END}
+
 _NOT_STEM = re.compile(r"streaming|fp\d+|bf\d+|autocast\w*|mixed\w*|dynamic_batch|mygpu|sm\d+|onnx|plan|engine|trt")
 
 
@@ -95,8 +102,9 @@ def part_of(name: str, manifest: Mapping[str, Any] | None) -> str:
     ports = (*interface.get("inputs", ()), *interface.get("outputs", ()))
     if tuple(port["name"] for port in ports) == ESTIMATOR_PORTS:
         return ESTIMATOR
-    if tuple(port["name"] for port in interface.get("outputs", ())) == CACHED_OUTPUTS:
-        return CACHED_ESTIMATOR
+    outputs = tuple(port["name"] for port in interface.get("outputs", ()))
+    if outputs in (CACHED_OUTPUTS, CACHED_CONDITIONS):
+        return CACHED_ESTIMATOR if outputs == CACHED_OUTPUTS else CACHED_FRONT_END
     built_as = str((facts.get("deployment") or {}).get("built_as") or name.rpartition("/")[2])
     words = built_as.split(".")
     end = next((index for index, word in enumerate(words) if index and _NOT_STEM.fullmatch(word)), len(words))
@@ -104,8 +112,8 @@ def part_of(name: str, manifest: Mapping[str, Any] | None) -> str:
 
 
 def weights_part(part: str) -> str:
-    """Return the part whose weights `part` uses: the estimator for a cached estimator, else `part` itself."""
-    return ESTIMATOR if part == CACHED_ESTIMATOR else part
+    """Return the part whose weights `part` uses: a cached network uses those of the uncached one."""
+    return _WEIGHTS_OF.get(part, part)
 
 
 def flow_of(part: str, build: Build) -> tuple[str, str] | None:

@@ -10,7 +10,7 @@ from cosybuild.config.groups.deploy import InstanceKind, TritonSettings
 from cosybuild.deploy.deliverable import GRAPH, Deliverable
 from cosybuild.dtypes import DTYPES, FLOATS
 from cosybuild.filename import is_plain_name
-from cosybuild.identity import CACHED_ESTIMATOR, part_of
+from cosybuild.identity import CACHED_ESTIMATOR, CACHED_FRONT_END, part_of
 from cosybuild.models.dimension import size_of, symbols_of
 from cosybuild.models.shape_profile import BATCH
 
@@ -29,7 +29,7 @@ def model_name(item: Deliverable, settings: TritonSettings) -> str:
         return settings.model
     name = item.model.get("name", "")
     if is_plain_name(name):
-        is_cached = part_of(item.path.name, item.manifest) == CACHED_ESTIMATOR
+        is_cached = part_of(item.path.name, item.manifest) in (CACHED_ESTIMATOR, CACHED_FRONT_END)
         variant = ".cached" if is_cached else ".streaming" if item.streaming else ""
         return f"{name}{variant}".replace(".", "_")
     # Older manifests do not have the name.

@@ -64,7 +64,7 @@ def resolve_subject(
     directory = None if place is None else read_model_directory(place, part.read, model.family)
     family = _family(model, directory)
     if model.cache or model.cache_frames is not None:
-        _check_cache(model, component, family)
+        _check_cache(model, part, family)
     if model.streaming and family not in part.streaming:
         raise ConfigurationError(
             f"model.streaming=true, but the {component.value} of {family.value} has no streaming variant.",
@@ -118,16 +118,17 @@ def _check_family(model: ModelSettings, component: ComponentName) -> None:
         )
 
 
-def _check_cache(model: ModelSettings, component: ComponentName, family: Family) -> None:
+def _check_cache(model: ModelSettings, part: Component, family: Family) -> None:
     """Check that the settings `model.cache` and `model.cache_frames` fit the model.
 
     Raises:
-        ConfigurationError: the component is not the estimator, `model.cache_frames` is set without `model.cache`, the
+        ConfigurationError: the component has no cache, `model.cache_frames` is set without `model.cache`, the
             version has no streaming variant, or `model.streaming` is false.
     """
-    if component is not ComponentName.estimator:
+    if part.name is ComponentName.vocoder or (family in part.streaming and family not in part.cached):
+        window = "it computes windows of a stream already"
         raise ConfigurationError(
-            f"model.cache=true, but component={component.value} has no cache; only the estimator has one.",
+            f"model.cache=true, but component={part.name.value} of {family.value} has no cache: {window}.",
             hint="Next: build component=estimator with model.cache=true, and this component without it.",
         )
     if not model.cache:

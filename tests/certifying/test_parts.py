@@ -46,7 +46,7 @@ def hold_right(version: int, component: ComponentName, directories: dict[int, Pa
 def off_by_one(_: Any, patch: pytest.MonkeyPatch) -> None:
     right = attention.relative_shift
     patch.setattr(
-        attention, "relative_shift", lambda scores: right(torch.cat((scores[..., 1:], scores[..., :1]), dim=-1))
+        attention, "relative_shift", lambda scores, _=None: right(torch.cat((scores[..., 1:], scores[..., :1]), dim=-1))
     )
 
 

@@ -94,14 +94,14 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 def _shift(patch: pytest.MonkeyPatch) -> None:
     """Shift the scores, so that each stands beside its key."""
     right = attention.relative_shift
-    patch.setattr(attention, "relative_shift", lambda scores: torch.roll(right(scores), 1, dims=3))
+    patch.setattr(attention, "relative_shift", lambda scores, _=None: torch.roll(right(scores), 1, dims=3))
 
 
 def _no_look_ahead(patch: pytest.MonkeyPatch) -> None:
     """Set the look-ahead tokens to zero in every call."""
     right = lookahead.LookAhead.forward
 
-    def forward(self: lookahead.LookAhead, x: Tensor, count: int) -> Tensor:
+    def forward(self: lookahead.LookAhead, x: Tensor, count: int, _: object = None) -> Tensor:
         return right(self, torch.cat((x[:, :count], torch.zeros_like(x[:, count:])), dim=1), count)
 
     patch.setattr(lookahead.LookAhead, "forward", forward)

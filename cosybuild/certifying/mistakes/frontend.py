@@ -20,6 +20,7 @@ from cosybuild.certifying.mistakes.mistake import (
 )
 from cosybuild.certifying.module_copies import sharing_copy
 from cosybuild.config.groups.model import Family
+from cosybuild.models.cosyvoice.estimator.past import Past
 from cosybuild.models.cosyvoice.frontend.conformer import InputLayer
 from cosybuild.models.cosyvoice.frontend.hyperparameters import EPSILON as OTHER_EPSILON
 from cosybuild.models.cosyvoice.frontend.hyperparameters import LAYER_EPSILON
@@ -38,10 +39,10 @@ class _Shifted(RelativePositions):
 
     by = 0
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, earlier: int | None = None) -> Tensor:
         """Return the sinusoids of the distances plus `by`; shapes as in the base class."""
         length = x.shape[1]
-        distances = torch.arange(length - 1, -length - 1, -1, device=x.device) + self.by
+        distances = torch.arange((earlier or 0) + length - 1, -length - 1, -1, device=x.device) + self.by
         phase = (distances.to(torch.float32).unsqueeze(1) * self.frequencies.to(torch.float32)).to(x.dtype)
         return torch.stack((phase.sin(), phase.cos()), dim=-1).flatten(1).unsqueeze(0)
 
@@ -61,9 +62,9 @@ class OneFarther(_Shifted):
 class CosineFirst(RelativePositions):
     """Relative positions with a mistake: sine and cosine of each pair are exchanged."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, earlier: int | None = None) -> Tensor:
         """Return the sinusoids with each pair (sine, cosine) exchanged; shapes as in the base class."""
-        right = super().forward(x)
+        right = super().forward(x, earlier)
         pairs = right.reshape(*right.shape[:2], -1, 2)
         return pairs.flip(3).flatten(2)
 
@@ -96,8 +97,9 @@ def front_end_mistakes(subject: Subject) -> Iterator[Mistake]:
 class SteepLookAhead(LookAhead):
     """A look-ahead layer with a mistake: the leaky ReLU has the slope 0.1 instead of 0.01."""
 
-    def forward(self, x: Tensor, count: int) -> Tensor:
+    def forward(self, x: Tensor, count: int, past: Past | None = None) -> Tensor:
         """Return the layer's output with 0.1 as the slope of the leaky ReLU; shapes as in the base class."""
+        assert past is None  # certify compares networks without caches
         seen = nn.functional.pad(x.transpose(1, 2), (0, self.ahead))[:, :, : count + self.ahead]
         hidden = nn.functional.pad(nn.functional.leaky_relu(self.conv1(seen), 0.1), (2, 0))
         change: Tensor = self.conv2(hidden)

@@ -56,8 +56,8 @@ class ModelSettings:
     )
     cache: bool = setting(
         False,
-        "Give a streaming estimator (version 2 or 3) the keys, values and convolution inputs of earlier chunks as "
-        "inputs and outputs, so that a call computes its own frames only.",
+        "Give a streaming estimator (version 2 or 3) or front end (version 2) the keys, values and convolution inputs "
+        "of earlier chunks as inputs and outputs, so that a call computes its own frames only.",
     )
     cache_frames: int | None = setting(
         None,

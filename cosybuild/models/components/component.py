@@ -56,6 +56,7 @@ class Component:
             `.safetensors` is also accepted.
         published: the published model's hyper-parameters, for each CosyVoice version that has this network.
         streaming: the CosyVoice versions in which the network has a streaming variant.
+        cached: the CosyVoice versions in which the network has a variant with caches as inputs and outputs.
         dynamic_batch: True if the batch axis may be dynamic.
         reads_vocoder: True if the settings of the group `vocoder` change the graph.
         has_solver: True if the flow-matching solver calls the network.
@@ -81,6 +82,7 @@ class Component:
     spec: Callable[[Variant, float, bool], ModelSpec]
     load: Callable[[Variant, Path | None, int, Note, str | None], nn.Module]
     exportable: Callable[[nn.Module, Variant], nn.Module]
+    cached: frozenset[Family] = frozenset()
     reads_vocoder: bool = False
     script: Script | None = None
     serving: Callable[[Variant], Mapping[str, Any]] = lambda _: {}

@@ -61,6 +61,7 @@ ESTIMATOR = Component(
     weights=WEIGHTS,
     published={family: facts.hyperparameters for family, facts in FAMILIES.items()},
     streaming=frozenset(family for family, facts in FAMILIES.items() if facts.streaming),
+    cached=frozenset(family for family, facts in FAMILIES.items() if facts.streaming),
     dynamic_batch=True,
     has_solver=True,
     read=estimator_hyperparameters,

@@ -9,6 +9,8 @@ from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family
 from cosybuild.models.components.component import Component, Script
 from cosybuild.models.components.state_dict import StateDictLoader
+from cosybuild.models.cosyvoice.caching import cached_front_end_spec, token_elements
+from cosybuild.models.cosyvoice.families import LOOKAHEAD_KERNEL
 from cosybuild.models.cosyvoice.frontend.hyperparameters import EPSILON, LAYER_EPSILON, PUBLISHED, front_end_fault
 from cosybuild.models.directory.frontend import front_end_hyperparameters
 from cosybuild.models.directory.reader import WEIGHTS
@@ -51,7 +53,7 @@ def _spec(variant: Variant, frames_per_second: float, dynamic_batch: bool) -> Mo
         ahead = int(values["pre_lookahead_len"])
         inputs.append(TensorSpec("lookahead_token", (1, "lookahead"), "int64", "integer", high=tokens))
         axes["lookahead"] = Axis(rate, least=0, sizes=(0, ahead, ahead))
-    return ModelSpec(
+    spec = ModelSpec(
         inputs=tuple(inputs),
         outputs=(
             TensorSpec("mu", (1, mel, "seq_len"), kind="condition"),
@@ -62,6 +64,7 @@ def _spec(variant: Variant, frames_per_second: float, dynamic_batch: bool) -> Mo
         axes=axes,
         norms=_norms(variant),
     )
+    return cached_front_end_spec(spec, values, variant.cache_frames) if variant.cached else spec
 
 
 def _norms(variant: Variant) -> dict[str, int]:
@@ -117,6 +120,26 @@ def _network(variant: Variant) -> nn.Module:
     return frontend.UpsamplingFrontEnd(sizes, encoder={**encoder, **up})
 
 
+def _exportable(network: nn.Module, variant: Variant) -> nn.Module:
+    from cosybuild.models.cosyvoice.frontend.cached import CachedFrontEnd
+
+    return CachedFrontEnd(network) if variant.cached else network
+
+
+def _serving(variant: Variant) -> dict[str, int | None]:
+    """Return the facts with which a stream computes its new tokens only.
+
+    Version 2 needs caches: `cache_frames` is their cap, and `cache_bytes_per_frame` the size of a frame in float32.
+    Version 3 needs a window: a token depends on `context_tokens` tokens before it, and on the look-ahead.
+    """
+    if variant.family is Family.cosyvoice3:
+        return {"context_tokens": LOOKAHEAD_KERNEL - 1}
+    if not variant.cached:
+        return {}
+    each = 4 * token_elements(variant.hyperparameters) // int(variant.hyperparameters["token_mel_ratio"])
+    return {"cache_frames": variant.cache_frames, "cache_bytes_per_frame": each}
+
+
 def _script_interface(dtype: str) -> dict[str, Any]:
     """Return the inputs and outputs of the encoder in the form of a manifest; sizes other than 1 are names."""
     ports = [("xs", dtype, [1, "tokens", "input_size"]), ("xs_lens", "int32", [1])]
@@ -158,7 +181,9 @@ FRONT_END = Component(
     fault=front_end_fault,
     spec=_spec,
     load=StateDictLoader(_network, WEIGHTS, ("", "flow."), foreign=("decoder.",)),
-    exportable=lambda network, _: network,
+    exportable=_exportable,
+    cached=frozenset({Family.cosyvoice2}),
+    serving=_serving,
     # Version 3 has no encoder: its front end is two convolutions, which upstream computes in PyTorch.
     script=Script(
         stem="flow.encoder",

@@ -1,4 +1,4 @@
-"""The inputs and outputs of a cached estimator: those of the estimator, and the caches of earlier chunks."""
+"""The inputs and outputs of cached networks: those of the network, and the caches of the chunks before a call."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from cosybuild.config.groups.model import Family
-from cosybuild.models.cosyvoice.families import POSITION_KERNEL, UNET_KERNEL
+from cosybuild.models.cosyvoice.families import LOOKAHEAD_KERNEL, POSITION_KERNEL, UNET_KERNEL
 from cosybuild.models.shape_profile import FRAMES
 from cosybuild.models.spec import Axis, ModelSpec, TensorSpec
 
 HISTORY = "history"
-"""The name of the axis of `att_cache` whose size is the number of frames before the call."""
+"""The axis of the frames before a call; for a front end, of the tokens."""
 
 CONV_CACHE, ATT_CACHE, OFFSET = "conv_cache", "att_cache", "x_offset"
 NEW_CONV_CACHE, NEW_ATT_CACHE = "new_conv_cache", "new_att_cache"
@@ -25,7 +25,7 @@ _OPT, _MOST = 500, 3000
 
 
 def cache_fault(family: Family, hyperparameters: Mapping[str, Any], frames: int | None) -> str | None:
-    """Return the reason why an estimator cannot have caches, or None if it can.
+    """Return the reason why an estimator or a front end with these hyper-parameters cannot have caches, or None.
 
     Args:
         family: the CosyVoice version.
@@ -36,7 +36,10 @@ def cache_fault(family: Family, hyperparameters: Mapping[str, Any], frames: int 
         return "cosyvoice1 cannot compute chunks: its attention, norms and convolutions read all frames"
     if len(hyperparameters.get("channels", (0,))) > 1:
         return "the U-Net has more than one resolution, and the convolution between two reads a frame of the next chunk"
-    chunk = int(hyperparameters["static_chunk_size"])
+    if "static_chunk_size" in hyperparameters:
+        chunk = int(hyperparameters["static_chunk_size"])
+    else:  # those of a front end
+        chunk = int(hyperparameters["chunk_size"]) * int(hyperparameters["token_mel_ratio"])
     if frames is not None and (frames < chunk or frames % chunk):
         return f"model.cache_frames={frames}, where a positive multiple of the chunk of {chunk} frames is expected"
     return None
@@ -81,6 +84,42 @@ def cached_spec(
     )
 
 
+def cached_front_end_spec(spec: ModelSpec, hyperparameters: Mapping[str, Any], frames: int | None = None) -> ModelSpec:
+    """Return the interface of the cached variant of version 2's front end.
+
+    Args:
+        spec: the interface of the streaming front end.
+        hyperparameters: those of the front end.
+        frames: the most frames of history that a call gets; None for no limit other than the profile's.
+    """
+    ratio, heads = int(hyperparameters["token_mel_ratio"]), int(hyperparameters["attention_heads"])
+    width = int(hyperparameters["encoder_size"])
+    most = None if frames is None else frames // ratio
+    kept = (token_elements(hyperparameters) // width, 1, heads, width // heads)
+    contexts = TensorSpec(CONV_CACHE, (1, 2 * width, LOOKAHEAD_KERNEL - 1))
+    largest = _MOST // ratio if most is None else most
+    axis = Axis(
+        spec.axis("tokens").per_second,
+        least=0,
+        most=most,
+        sizes=(0, min(_OPT // ratio, largest), largest),
+        boundaries=(int(hyperparameters["chunk_size"]),),
+    )
+    return replace(
+        spec,
+        inputs=(*spec.inputs, contexts, TensorSpec(ATT_CACHE, (HISTORY, *kept))),
+        outputs=(*spec.outputs, replace(contexts, name=NEW_CONV_CACHE), TensorSpec(NEW_ATT_CACHE, ("added", *kept))),
+        axes={**spec.axes, HISTORY: axis},
+    )
+
+
+def token_elements(hyperparameters: Mapping[str, Any]) -> int:
+    """Return the number of elements that one token has in the `att_cache` of version 2's front end."""
+    values = hyperparameters
+    layers = int(values["num_blocks"]) + int(values["token_mel_ratio"]) * int(values["up_blocks"])
+    return 2 * layers * int(values["encoder_size"])
+
+
 def frame_elements(family: Family, hyperparameters: Mapping[str, Any], rows: int = 2) -> int:
     """Return the number of elements of one frame in `att_cache`, for a batch of `rows` rows."""
     layers, heads, dim_head = _attention(family, hyperparameters)
@@ -88,8 +127,8 @@ def frame_elements(family: Family, hyperparameters: Mapping[str, Any], rows: int
 
 
 def is_cached(spec: ModelSpec) -> bool:
-    """Return True if these inputs and outputs are those of a cached estimator."""
-    return {CONV_CACHE, ATT_CACHE} <= {tensor.name for tensor in spec.inputs}
+    """Return True if the model is the cached variant of an estimator."""
+    return {"x", CONV_CACHE, ATT_CACHE} <= {tensor.name for tensor in spec.inputs}
 
 
 def uncached_spec(spec: ModelSpec) -> ModelSpec:

@@ -24,6 +24,9 @@ POSITION_GROUPS = 16
 POSITION_KERNEL = 31
 """The kernel width, in frames, of the positional convolutions of version 3's estimator."""
 
+LOOKAHEAD_KERNEL = 3
+"""The tokens that the second convolution of the look-ahead layer reads, which upstream fixes."""
+
 UNET_KERNEL = 3
 """The kernel width, in frames, of the convolutions in the U-Nets (versions 1 and 2)."""
 

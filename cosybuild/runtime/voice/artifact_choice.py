@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cosybuild.errors import ArtifactRefused, ServingError
-from cosybuild.runtime.voice.parts import COMPONENTS, FORM_NAMES, Graph
+from cosybuild.runtime.voice.parts import CACHED_FORMS, COMPONENT_OF, COMPONENTS, FORM_NAMES, Graph
+
+_UNCACHED = {cached: part for part, cached in CACHED_FORMS.items()}
 
 Chosen = dict[tuple[str, bool], Graph]
 """(part, True for streaming attention) -> the chosen artifact."""
@@ -41,22 +43,26 @@ def choose(root: Path, found: Sequence[Graph], forms: Mapping[str, str]) -> Chos
     chosen: Chosen = {}
     for key in dict.fromkeys(graph.key for graph in found):
         candidates = [graph for graph in found if graph.key == key]
-        part, form = key[0], forms.get(COMPONENTS.get(key[0], ""))
+        part, form = key[0], forms.get(COMPONENT_OF[key[0]])
+        named = next((g for g in found if g.name == form and COMPONENT_OF[g.part] == COMPONENT_OF[part]), None)
         if form in FORM_NAMES:
             fitting = [graph for graph in candidates if graph.form == form]
-        elif form is not None and any(graph.name == form for graph in found if graph.part == part):
-            # A file is of one attention variant; for the other variant, the default is chosen.
-            fitting = [graph for graph in candidates if graph.name == form] or _default(candidates)
+        elif named is not None:
+            # A file has one kind of attention; the other kind keeps its default. Streams use the named file.
+            is_other = part in _UNCACHED and named.key == (_UNCACHED[part], True)
+            fitting = [named] if named.key == key else [] if is_other else _default(candidates)
         else:
             fitting = _default(candidates) if form is None else []
         if fitting:
             chosen[key] = fitting[0]
+        elif form is not None and any(graph.key == (_UNCACHED.get(part), True) for graph in found):
+            continue  # streams then have no caches
         elif form is not None:
             attention = " with streaming attention" if key[1] else ""
             there = ", ".join(f"{graph.name} ({graph.form})" for graph in candidates)
             raise ArtifactRefused(
                 f"{root} has no {part}{attention} of the form {form!r}; it has {there}.",
-                hint=f"Next: choose one of these, {' or '.join(FORM_NAMES)}, or leave '{COMPONENTS[part]}' out.",
+                hint=f"Next: choose one of these, {' or '.join(FORM_NAMES)}, or leave '{COMPONENT_OF[part]}' out.",
             )
     return chosen
 

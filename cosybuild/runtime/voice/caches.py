@@ -1,7 +1,4 @@
-"""The caches of a cached estimator for one stream.
-
-They hold, for each step of the solver, the data of earlier frames that the estimator reads.
-"""
+"""The caches of one stream: the data of earlier chunks that cached networks read, for each step of the solver."""
 
 from __future__ import annotations
 
@@ -20,11 +17,12 @@ _FIRST_CAPACITY = 256
 
 @dataclass(frozen=True)
 class CacheForm:
-    """Shapes and type of the caches that one call of a cached estimator takes.
+    """Shapes and type of the caches that one call of a cached estimator or front end takes.
 
     Attributes:
-        contexts: shape of `conv_cache`, (2, C, width - 1).
-        frame: shape of `att_cache` without its first axis, which counts frames: (2 * layers, 2, heads, dim_head).
+        contexts: shape of `conv_cache`, (B, C, width - 1); B is 2 for an estimator and 1 for a front end.
+        frame: shape of `att_cache` without its first axis, which counts frames, in a front end tokens:
+            (2 * layers, B, heads, dim_head).
         dtype: type of both caches.
         has_offset: True if the estimator takes `x_offset`, the number of frames before the call (CosyVoice 3).
         most: the largest number of earlier frames that a call gets; older ones are dropped. None for no limit.
@@ -58,7 +56,7 @@ class CachedSteps:
     def __init__(self, part: Part, form: CacheForm, steps: int) -> None:
         self._part, self._form = part, form
         self._contexts: list[Array] = [np.zeros(form.contexts, form.dtype) for _ in range(steps)]
-        self._histories = [_History(form) for _ in range(steps)]
+        self._histories = [History(form) for _ in range(steps)]
         self._step, self._frames = 0, 0
         self.last = False
         """True for the last call of the stream: its frames are not kept."""
@@ -86,15 +84,19 @@ class CachedSteps:
         return outputs
 
 
-class _History:
+class History:
     """The attention cache of one solver step: keys and values of earlier frames, in one preallocated array.
 
-    Attention does not depend on the order of its keys, because the keys themselves contain the positions. Therefore,
-    with a limit (`CacheForm.most`), the newest frames simply overwrite the oldest.
+    The attention of an estimator does not depend on the order of its keys, because the keys themselves contain the
+    positions. Therefore, with a limit (`CacheForm.most`), the newest frames simply overwrite the oldest.
+
+    Args:
+        form: the caches.
+        in_order: True if the order counts; with a cap, a full array is then copied for each call.
     """
 
-    def __init__(self, form: CacheForm) -> None:
-        self._form = form
+    def __init__(self, form: CacheForm, *, in_order: bool = False) -> None:
+        self._form, self._in_order = form, in_order
         self._next, self._size = 0, 0
         self._buffer: Array = np.zeros((0, *form.frame), form.dtype)
 
@@ -107,6 +109,10 @@ class _History:
         most = self._form.most
         if most is not None:
             new = new[-most:]
+            if self._in_order and self._size + len(new) > most:
+                self._buffer = np.concatenate((self.kept[self._size + len(new) - most :], new))
+                self._size = most
+                return
         self._grow(self._size + len(new))
         places = np.arange(self._next, self._next + len(new)) % len(self._buffer)
         self._buffer[places] = new
@@ -123,6 +129,18 @@ class _History:
         larger = np.zeros((capacity, *self._form.frame), self._form.dtype)
         larger[: self._size] = self.kept
         self._buffer = larger
+
+
+def without_history(part: Part, form: CacheForm) -> Part:
+    """Return a cached network as an uncached one: each call is the first one of a stream, with all its frames."""
+    caches = {CONV_CACHE: np.zeros(form.contexts, form.dtype), ATT_CACHE: np.zeros((0, *form.frame), form.dtype)}
+    if form.has_offset:
+        caches[OFFSET] = np.zeros(1, np.int64)
+
+    def call(**inputs: Array) -> Mapping[str, Array]:
+        return part(**inputs, **caches)
+
+    return call
 
 
 def cache_form(inputs: Mapping[str, tuple[tuple[int | str, ...], str]], most: int | None) -> CacheForm:

@@ -15,10 +15,13 @@ from cosybuild.runtime.part import load_part
 from cosybuild.runtime.pool import Pool
 from cosybuild.runtime.voice.arrays import Part
 from cosybuild.runtime.voice.artifact_choice import check_forms, choose
+from cosybuild.runtime.voice.caches import without_history
 from cosybuild.runtime.voice.engine_part import load_engine
 from cosybuild.runtime.voice.facts import Facts
 from cosybuild.runtime.voice.parts import (
     CACHED,
+    CACHED_FORMS,
+    CACHED_FRONT,
     ESTIMATOR,
     FRONT_END,
     VOCODER,
@@ -26,6 +29,7 @@ from cosybuild.runtime.voice.parts import (
     cache_form_in,
     check_description,
     check_same_voice,
+    context_tokens_in,
     facts_in,
     graphs_in,
 )
@@ -47,9 +51,10 @@ def load_voice(
 
     A directory may hold several artifacts of a part. Those with full and those with streaming attention are both
     loaded. Among several forms, a graph that was not lowered is preferred to a lowered one, and a vocoder with
-    `vocoder.f0=float64` to one with float32; `forms` chooses another one. If the directory holds a cached estimator
-    beside the streaming one, `Voice.stream` uses the cached one, unless `forms` names a form for the estimator. As in
-    `load_estimator`, a deployment that has begun is loaded completely or not at all.
+    `vocoder.f0=float64` to one with float32; `forms` chooses another one. If the directory holds a cached estimator in
+    the chosen form, `Voice.stream` uses it, and also a cached front end (CosyVoice 2). A cached network also takes the
+    place of the uncached one with streaming attention if the directory has none. As in `load_estimator`, a deployment
+    that has begun is loaded completely or not at all.
 
     Args:
         path: a directory in service with the artifacts of `component=token2wav`, each with its manifest; or the version
@@ -104,19 +109,38 @@ def _load(view: View, options: _Options, slots: Pool[int]) -> Voice:
     check_description(view, found)
     check_same_voice(view.place, found)
     chosen = choose(view.place, found, options.forms)
-    variants = [s for s in (False, True) if {(FRONT_END, s), (ESTIMATOR, s)} <= chosen.keys()]
+    uncached = dict(chosen)
+    for part, cached in CACHED_FORMS.items():
+        if (part, True) not in chosen and (cached, True) in chosen:
+            uncached[part, True] = chosen[cached, True]
+    variants = [s for s in (False, True) if {(FRONT_END, s), (ESTIMATOR, s)} <= uncached.keys()]
     if not variants or (VOCODER, False) not in chosen:
         raise _incomplete(view.place, chosen, refusals)
-    facts = _facts(view.place, chosen, variants)
+    facts = _facts(view.place, uncached, variants)
+    loaded: dict[Path, Part] = {}
 
-    def load(part: str, streaming: bool) -> Part:
-        return options.load(chosen[part, streaming])
+    def load(graph: Graph) -> Part:
+        if graph.path not in loaded:
+            loaded[graph.path] = options.load(graph)
+        return loaded[graph.path]
 
-    vocoder = load(VOCODER, False)
-    flows = {streaming: Flow(load(FRONT_END, streaming), load(ESTIMATOR, streaming)) for streaming in variants}
-    if (CACHED, True) in chosen and True in flows and "estimator" not in options.forms:
-        form = cache_form_in(view.place, chosen[CACHED, True])
-        flows[True] = replace(flows[True], cached=CachedPart(load(CACHED, True), form))
+    def network(part: str, streaming: bool) -> Part:
+        graph = uncached[part, streaming]
+        if graph.part == part:
+            return load(graph)
+        return without_history(load(graph), cache_form_in(view.place, graph))
+
+    vocoder = load(chosen[VOCODER, False])
+    flows = {streaming: Flow(network(FRONT_END, streaming), network(ESTIMATOR, streaming)) for streaming in variants}
+    if (CACHED, True) in chosen and True in flows:
+        estimator, frontend = (
+            CachedPart(load(chosen[part, True]), cache_form_in(view.place, chosen[part, True]))
+            if (part, True) in chosen
+            else None
+            for part in (CACHED, CACHED_FRONT)
+        )
+        context = context_tokens_in(view.place, uncached[FRONT_END, True])
+        flows[True] = replace(flows[True], cached=estimator, cached_frontend=frontend, context_tokens=context)
     return Voice(*_networks(flows.get(False)), vocoder, facts, streaming=flows.get(True), slots=slots)
 
 

@@ -10,25 +10,41 @@ from typing import Any
 
 from cosybuild.directory_in_service import View
 from cosybuild.errors import ArtifactRefused
-from cosybuild.identity import CACHED_OUTPUTS, ESTIMATOR_PORTS, Build, build_of, distinct_builds, flow_of, voice_of
+from cosybuild.identity import (
+    CACHED_CONDITIONS,
+    CACHED_OUTPUTS,
+    ESTIMATOR_PORTS,
+    Build,
+    build_of,
+    distinct_builds,
+    flow_of,
+    voice_of,
+)
 from cosybuild.identity import ESTIMATOR as ESTIMATOR_NAME
+from cosybuild.identity import FRONT_END as FRONT_END_NAME
 from cosybuild.manifest import manifest_path, read_manifest
 from cosybuild.runtime.admission import ENGINE_SUFFIXES, GRAPH_SUFFIX, IR_SUFFIX
 from cosybuild.runtime.voice.caches import CacheForm, cache_form
 from cosybuild.runtime.voice.facts import Facts, facts_of
 from cosybuild.voice_description import DESCRIPTION, Description, faults, read_description
 
-FRONT_END, ESTIMATOR, CACHED, VOCODER = "front end", "estimator", "cached estimator", "vocoder"
-"""The names of the parts, as messages show them."""
+FRONT_END, ESTIMATOR, VOCODER = "front end", "estimator", "vocoder"
+CACHED, CACHED_FRONT = "cached estimator", "cached front end"
+"""The parts, by the names in messages."""
 COMPONENTS = {FRONT_END: "frontend", ESTIMATOR: "estimator", VOCODER: "vocoder"}
-"""Part -> the name of the component that builds it. A cached estimator has none, because no joint build contains it."""
+"""The parts by the names of the components that build them."""
+CACHED_FORMS = {FRONT_END: CACHED_FRONT, ESTIMATOR: CACHED}
+"""Part -> its cached form, which can also serve as the uncached one with streaming attention."""
 
 FORM_NAMES = ("graph", "lowered", "openvino", "engine")
 """The forms of a part: a graph that was not lowered, a lowered graph, an OpenVINO IR, an engine."""
 
-_BUILT_TOGETHER = {FRONT_END: (FRONT_END,), ESTIMATOR: (ESTIMATOR, CACHED), VOCODER: (VOCODER,)}
-"""Part -> the parts that have the same weights and therefore must come from one build."""
-_FLOW_NAMES = {FRONT_END: "flow.frontend", ESTIMATOR: ESTIMATOR_NAME, CACHED: ESTIMATOR_NAME}
+_BUILT_TOGETHER = {FRONT_END: (FRONT_END, CACHED_FRONT), ESTIMATOR: (ESTIMATOR, CACHED), VOCODER: (VOCODER,)}
+"""Part -> the parts that have its weights."""
+COMPONENT_OF = {part: COMPONENTS[main] for main, parts in _BUILT_TOGETHER.items() for part in parts}
+"""Part, cached or not -> the component that builds it."""
+_FLOW_NAMES = {part: name for main, name in ((FRONT_END, FRONT_END_NAME), (ESTIMATOR, ESTIMATOR_NAME))
+               for part in _BUILT_TOGETHER[main]}  # fmt: skip
 _CONDITIONS, _STATE = ("mu", "spks", "cond"), ("f0", "next_phase", "next_noise_offset")
 _UNLOWERED, _WIDE_F0 = "graph", "f0_float64"
 
@@ -38,11 +54,11 @@ class Graph:
     """One artifact of a voice: an ONNX graph, an OpenVINO IR or an engine.
 
     Attributes:
-        name: the artifact's file name in the directory.
-        path: the file that holds its content. While a deployment is running, this file is elsewhere.
-        part: `FRONT_END`, `ESTIMATOR`, `CACHED` or `VOCODER`.
-        streaming: True for streaming attention (chunk mask), False for full attention and for a vocoder.
-        manifest: the content of the artifact's manifest.
+        name: its file name in the directory.
+        path: its file, which is elsewhere while a deployment is running.
+        part: `FRONT_END`, `ESTIMATOR`, `CACHED`, `CACHED_FRONT` or `VOCODER`.
+        streaming: True for the attention with the chunk mask; False for a vocoder.
+        manifest: the manifest beside it.
     """
 
     name: str
@@ -141,6 +157,8 @@ def part_in_voice(manifest: Mapping[str, Any]) -> tuple[str | None, str]:
         part = ESTIMATOR
     elif outputs == CACHED_OUTPUTS:
         part = CACHED
+    elif outputs == CACHED_CONDITIONS:
+        part = CACHED_FRONT
     elif outputs == _CONDITIONS:
         part = FRONT_END
     elif outputs == ("waveform", *_STATE):
@@ -179,7 +197,7 @@ def check_same_voice(root: Path, graphs: Sequence[Graph]) -> None:
         raise _apart(root, f"{said}: {graph.name} comes from {graph.build}", beside.name, beside.build)
     for graph in graphs:
         for beside in graphs:
-            weights = graph.voice.get(COMPONENTS.get(beside.part, COMPONENTS[ESTIMATOR]))
+            weights = graph.voice.get(COMPONENT_OF[beside.part])
             if weights is not None and weights != beside.build.weights:
                 said = f"{graph.name} was built with the {beside.part} of weights {weights[:12]}"
                 raise _apart(root, said, beside.name, beside.build)
@@ -219,8 +237,8 @@ def _differences(view: View, graphs: Sequence[Graph], description: Description |
     for name, reason in faults(description, manifests).items():
         yield f"{name}: {reason}"
     for graph in graphs:
-        # A cached estimator is built and deployed alone; `check_same_voice` compares its weights.
-        if graph.name not in description.members and graph.part != CACHED:
+        # A cached network may be built and deployed alone; `check_same_voice` compares its weights.
+        if graph.name not in description.members and graph.part not in (CACHED, CACHED_FRONT):
             yield f"{graph.name} is a {graph.part} that {DESCRIPTION} does not list"
 
 
@@ -232,7 +250,7 @@ def _apart(root: Path, said: str, other: str, build: Build) -> ArtifactRefused:
 
 
 def cache_form_in(root: Path, graph: Graph) -> CacheForm:
-    """Return the shapes and type of the caches of a cached estimator, from its manifest.
+    """Return the caches that a cached estimator or a cached front end takes, from its manifest.
 
     Raises:
         ArtifactRefused: the manifest does not state them; the message names `root`, the directory.
@@ -240,12 +258,31 @@ def cache_form_in(root: Path, graph: Graph) -> CacheForm:
     try:
         ports = graph.manifest["interface"]["inputs"]
         inputs = {port["name"]: (tuple(port["shape"]), str(port["dtype"])) for port in ports}
-        return cache_form(inputs, graph.model["cache_frames"])
-    except (KeyError, TypeError, ValueError) as error:
+        most = graph.model["cache_frames"]
+        if graph.part == CACHED_FRONT and type(most) is int:  # its caches count tokens
+            most //= int(graph.model["hyperparameters"]["token_mel_ratio"])
+        return cache_form(inputs, most)
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise ArtifactRefused(
             f"{root} is refused: the manifest of {graph.name} does not describe its caches ({error!r}).",
             hint="Next: run the build with model.cache=true again and deploy it again.",
         ) from error
+
+
+def context_tokens_in(root: Path, graph: Graph) -> int | None:
+    """Return the tokens before a token on which a front end's frames depend; None if the manifest states none.
+
+    Raises:
+        ArtifactRefused: the manifest states another value than a whole number.
+    """
+    found = graph.model.get("context_tokens")
+    if found is not None and (type(found) is not int or found < 0):
+        raise ArtifactRefused(
+            f"{root} is refused: the manifest of {graph.name} states context_tokens={found!r}, and a whole number of "
+            "at least 0 is expected.",
+            hint="Next: run the build component=token2wav again and deploy it again.",
+        )
+    return found
 
 
 def facts_in(root: Path, frontend: Graph, estimator: Graph, vocoder: Graph) -> Facts:

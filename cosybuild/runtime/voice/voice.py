@@ -13,6 +13,7 @@ from cosybuild.runtime.pool import Pool
 from cosybuild.runtime.voice.arrays import Array, Part
 from cosybuild.runtime.voice.caches import CachedSteps, CacheForm
 from cosybuild.runtime.voice.facts import Facts
+from cosybuild.runtime.voice.front import CachedFront, Front, WholeFront, WindowFront
 from cosybuild.runtime.voice.inputs import Prompt, check_floats, check_ids, finite, prompt_of, token_row
 from cosybuild.runtime.voice.noise import Draw, Noise, flow_noise, hold_frames, noise_table, seed_of
 from cosybuild.runtime.voice.solver import solve
@@ -22,7 +23,7 @@ from cosybuild.runtime.voice.vocoding import VocoderStream, vocode
 
 @dataclass(frozen=True)
 class CachedPart:
-    """A cached estimator, and the shapes and type of its caches."""
+    """A cached network and the caches that it takes."""
 
     part: Part
     form: CacheForm
@@ -34,12 +35,33 @@ class Flow:
 
     Attributes:
         frontend, estimator: the networks.
-        cached: the cached variant of a streaming estimator, which `Voice.stream` then uses; None if there is none.
+        cached: the cached variant of a streaming estimator, which computes streams if it is given.
+        cached_frontend: the cached variant of a streaming front end (version 2), for streams with a cached estimator.
+        context_tokens: the tokens before a token on which its frames depend, for a front end without attention
+            (version 3); None if they depend on all earlier tokens, or if it is not known.
     """
 
     frontend: Part
     estimator: Part
     cached: CachedPart | None = None
+    cached_frontend: CachedPart | None = None
+    context_tokens: int | None = None
+
+    def front(self, ratio: int) -> Front:
+        """Return the front end of one stream with a cached estimator."""
+        if self.cached_frontend is not None:
+            return CachedFront(self.cached_frontend.part, self.cached_frontend.form)
+        if self.context_tokens is not None:
+            return WindowFront(self.frontend, ratio, self.context_tokens)
+        return WholeFront(self.frontend, ratio)
+
+
+@dataclass(frozen=True)
+class _State:
+    """The state of the flow of one stream with a cached estimator."""
+
+    steps: CachedSteps
+    front: Front
 
 
 class Voice:
@@ -170,7 +192,8 @@ class Voice:
           of the whole utterance.
         - With a cached estimator, the estimator computes only the new frames, with caches that belong to the stream.
           The frames are the same, unless the graph was built with `model.cache_frames` and the stream is longer than
-          that.
+          that. The front end computes only the new tokens, too: in a window (CosyVoice 3), or with a cached front end
+          (CosyVoice 2), if the directory has one.
         - Upstream computes its last call with full attention, and all earlier calls with streaming attention. Here the
           last call has streaming attention too, so the result does not depend on the beginning of the last call. The
           frames of the earlier calls equal upstream's.
@@ -209,14 +232,16 @@ class Voice:
         # Draw the noise once: a new seed must stay the same in all calls, and drawing a table takes longer than a short
         # call.
         drawn = draws.flow if isinstance(draws.flow, np.ndarray) else noise_table(seed_of(draws.flow), self.facts.mel)
-        cached = flow.cached
-        steps = None if cached is None else CachedSteps(cached.part, cached.form, self.facts.steps)
+        cached, state = flow.cached, None
+        if cached is not None:
+            steps = CachedSteps(cached.part, cached.form, self.facts.steps)
+            state = _State(steps, flow.front(self.facts.frames_per_token))
         for call in planned:
-            if steps is not None:
-                steps.last = call.last
-            mel = self._mel(flow, call.target, call.ahead, prompt, drawn, steps)
+            if state is not None:
+                state.steps.last = call.last
+            mel = self._mel(flow, call.target, call.ahead, prompt, drawn, state)
             with self._slot():
-                samples = vocoder.push(mel if steps is not None else mel[:, :, done:], last=call.last)
+                samples = vocoder.push(mel if state is not None else mel[:, :, done:], last=call.last)
             done = mel.shape[2]
             if samples.size:
                 yield samples
@@ -228,10 +253,10 @@ class Voice:
         ahead: Array,
         prompt: Prompt,
         noise: Draw,
-        steps: CachedSteps | None = None,
+        state: _State | None = None,
     ) -> Array:
-        """Return the mel of the target. With `steps`, return only the frames that `steps` has not computed yet."""
-        facts, begin = self.facts, 0 if steps is None else steps.frames
+        """Return the mel of the target, or only the frames after those that a stream has computed."""
+        facts, begin = self.facts, 0 if state is None else state.steps.frames
         if not target.size:
             raise ServingError("there are no tokens; at least one is expected.")
         check_ids("tokens", target, facts)
@@ -241,19 +266,21 @@ class Voice:
             given["lookahead_token"] = ahead
         elif ahead.size:
             raise ShapeRefused(f"{facts.family} has no look-ahead, but lookahead has {ahead.size} tokens.")
-        # The memory of the attention grows with the square of the number of frames, so the frames are counted before
-        # any network computes.
-        hold_frames(noise, facts, prompt.frames + facts.frames_of(target.size))
+        # The attention takes memory by the square of the frames, so they are counted before any network computes.
+        frames = prompt.frames + facts.frames_of(target.size)
+        hold_frames(noise, facts, frames)
+        if frames == begin:  # without look-ahead the last call may have no frames of its own
+            return np.zeros((1, facts.mel, 0), np.float32)
         with self._slot():
-            made = flow.frontend(**given)
-            # The solver's steps in half precision would lose digits. The estimator casts its inputs to its own type.
+            if state is None:
+                made = flow.frontend(**given)
+            else:
+                made = state.front(given, begin // facts.frames_per_token, last=state.steps.last)
+            # Ten steps in half precision would lose digits; the estimator itself gets its own type.
             wide = np.promote_types(made["mu"].dtype, np.float32)
             mu, spks, cond = (made[name].astype(wide, copy=False) for name in ("mu", "spks", "cond"))
-            drawn = flow_noise(noise, facts, mu.shape[2])
-            mu, cond, drawn = (values[:, :, begin:] for values in (mu, cond, drawn))
-            if not mu.shape[2]:  # without look-ahead the last call may have no frames of its own
-                return mu
-            estimator = flow.estimator if steps is None else steps
+            drawn = flow_noise(noise, facts, begin + mu.shape[2])[:, :, begin:]
+            estimator = flow.estimator if state is None else state.steps
             mel = finite("mel", solve(estimator, mu, spks, cond, drawn, facts.steps, facts.guidance, facts.schedule))
         return mel[:, :, max(0, prompt.frames - begin) :]
 

@@ -182,7 +182,11 @@ def test_the_cached_form_has_names_and_weights_of_the_same_model() -> None:
     [
         ({"family": Family.cosyvoice1, "cache": True}, ComponentName.estimator, "read all frames"),
         ({"family": Family.cosyvoice2, "cache": True}, ComponentName.estimator, "model.streaming=false"),
-        ({"family": Family.cosyvoice2, **CACHED}, ComponentName.frontend, "component=frontend has no cache"),
+        (
+            {"family": Family.cosyvoice2, **CACHED},
+            ComponentName.vocoder,
+            "component=vocoder of cosyvoice2 has no cache",
+        ),
         ({"family": Family.cosyvoice2, "cache_frames": 50}, ComponentName.estimator, "without model.cache=true"),
         ({"family": Family.cosyvoice3, **CACHED, "cache_frames": 75}, ComponentName.estimator, "multiple of the chunk"),
         ({"family": Family.cosyvoice3, **CACHED, "cache_frames": 0}, ComponentName.estimator, "multiple of the chunk"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +15,11 @@ import pytest
 from cosybuild.config.groups.component import ComponentName
 from cosybuild.deploy.inspect import STALE, inspect
 from cosybuild.errors import ArtifactRefused
+from cosybuild.manifest import manifest_path
 from cosybuild.numerics.metrics import snr_db
 from cosybuild.runtime import load_voice
 from cosybuild.runtime.voice import Voice
-from cosybuild.runtime.voice.arrays import Array
+from cosybuild.runtime.voice.arrays import Array, Part
 from cosybuild.system.environment import Environment
 from tests.models.fixtures import DATA
 from tests.runtime.voice.services import add_part, edit
@@ -30,11 +31,36 @@ Services = Callable[[int], Path]
 
 
 def with_cache(services: Services, version: int, root: Path, cache_frames: int | None = None) -> Path:
-    """Return a copy of a directory in service, with the cached estimator added."""
+    """Return a copy of a directory in service, with the cached estimator, and in version 2 the front end's, added."""
     service = Path(shutil.copytree(services(version), root / "service"))
     directory = DATA / f"token2wav{version}_tiny"
     add_part(service, directory, ComponentName.estimator, True, root / "work", cache_frames, cached=True)
+    if version == 2:
+        add_part(service, directory, ComponentName.frontend, True, root / "front", cache_frames, cached=True)
     return service
+
+
+def tokens_seen(voice: Voice, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Return a list that gets the tokens, prompt included, and the history of each call of the stream's front end."""
+    assert voice._streaming is not None
+    flow, seen = voice._streaming, []
+
+    def listening(part: Part) -> Part:
+        def call(**inputs: Array) -> Mapping[str, Array]:
+            count = inputs["prompt_token"].shape[1] + inputs["token"].shape[1]
+            seen.append((count, len(inputs.get("att_cache", ()))))
+            return part(**inputs)
+
+        return call
+
+    cached = flow.cached_frontend
+    replaced = replace(
+        flow,
+        frontend=listening(flow.frontend),
+        cached_frontend=None if cached is None else replace(cached, part=listening(cached.part)),
+    )
+    monkeypatch.setattr(voice, "_streaming", replaced)
+    return seen
 
 
 def lengths_seen(voice: Voice) -> tuple[Voice, list[tuple[int, int]]]:
@@ -95,6 +121,59 @@ def test_the_stream_is_the_uncached_one_and_each_call_computes_its_own_frames(
 
 
 @pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("chunk", [1, 7, 25])
+def test_the_front_end_computes_the_new_tokens_only(
+    version: int, chunk: int, services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call of version 3 reads two more tokens; one of version 2 has the caches of all earlier tokens, or of ten."""
+    voice = load_voice(with_cache(services, version, tmp_path), threads=1)
+    capped = load_voice(with_cache(services, version, tmp_path / "capped", 20), threads=1)
+    before = prompt(version)[0].shape[1]
+    for one, most in ((voice, 10**6), (capped, 10)):
+        seen = tokens_seen(one, monkeypatch)
+        found = joined(one, version, chunk)
+        assert found.size == COUNT * voice.facts.frames_per_token * voice.facts.hop
+        assert len(seen) > 2
+        context = 2 if version == 3 else 0
+        added = [count - (context if index else 0) for index, (count, _) in enumerate(seen)]
+        assert sum(added) == before + COUNT
+        assert all(count < before + chunk + 2 * voice.facts.chunk for count in added[1:])
+        ends = np.cumsum(added)
+        expected = [0, *(min(most, int(end)) for end in ends[:-1])] if version == 2 else [0] * len(seen)
+        assert [history for _, history in seen] == expected
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_directory_of_an_earlier_release_streams_with_the_whole_prefix(
+    version: int, services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the fact or the cached front end, the front end computes all tokens, and the samples are the same."""
+    service = with_cache(services, version, tmp_path)
+    expected = joined(load_voice(service, threads=1), version)
+    front = service / "flow.frontend.streaming.fp32.onnx"
+    if version == 3:
+        edit(front, lambda facts: facts["model"].pop("context_tokens"))
+    else:
+        cached = service / "flow.frontend.cached.fp32.onnx"
+        cached.unlink()
+        manifest_path(cached).unlink()
+    voice = load_voice(service, threads=1)
+    seen = tokens_seen(voice, monkeypatch)
+    found = joined(voice, version)
+    assert seen[-1] == (prompt(version)[0].shape[1] + COUNT, 0)
+    assert snr_db(found, expected) > 60
+
+
+@pytest.mark.attack("malformed", "the directory is refused, and no call fails later")
+@pytest.mark.parametrize("value", [-1, 1.5, "2", True])
+def test_a_manifest_with_a_wrong_window_is_refused(value: object, services: Services, tmp_path: Path) -> None:
+    service = with_cache(services, 3, tmp_path)
+    edit(service / "flow.frontend.streaming.fp32.onnx", lambda facts: facts["model"].update(context_tokens=value))
+    with pytest.raises(ArtifactRefused, match=r"context_tokens=.* a whole number of at least 0 is expected"):
+        load_voice(service)
+
+
+@pytest.mark.parametrize("version", [2, 3])
 def test_streams_in_threads_own_their_caches(version: int, services: Services, tmp_path: Path) -> None:
     voice = load_voice(with_cache(services, version, tmp_path), threads=1, concurrency=3)
     alone = joined(voice, version)
@@ -115,6 +194,16 @@ def test_a_cap_bounds_the_history_and_the_mel_stays_near(
     assert max(history for _, history in seen) == 20
     assert found.shape == expected.shape
     assert 5 < snr_db(found, expected) < 80
+
+
+def test_a_cached_front_end_of_other_weights_is_refused(services: Services, tmp_path: Path) -> None:
+    service = with_cache(services, 2, tmp_path)
+    cached = service / "flow.frontend.cached.fp32.onnx"
+    edit(cached, lambda facts: facts["model"].update(weights="tuned.pt", weights_digest="0" * 64))
+    with pytest.raises(ArtifactRefused, match="the front end of 2 builds"):
+        load_voice(service)
+    states = {finding.name: finding.state for finding in inspect(service, Environment(gpu_list=()))}
+    assert states[cached.name] == states["flow.frontend.streaming.fp32.onnx"] == STALE
 
 
 def test_a_cached_estimator_of_other_weights_is_refused(services: Services, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ class Past:
     Args:
         conv_cache: (B, C, width - 1): the last input frames of every causal convolution, joined along the channels.
         att_cache: (S, 2 * layers, B, heads, dim_head): the keys and values of every attention layer for S earlier
-            frames. Index 2 * i has the keys of layer i, after the rotation by position, and 2 * i + 1 the values.
+            frames. Index 2 * i has the keys of layer i, after the rotation by position, and 2 * i + 1 the values. An
+            attention over `times` positions for each entry counts as `times` layers.
         offset: (1,), integer: the number of frames before this call; None for a network without positions.
     """
 
@@ -50,21 +51,37 @@ class Past:
         self._new_contexts.append(joined[:, :, 1 - width :])
         return joined
 
-    def with_history(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    def earlier(self, times: int = 1) -> int:
+        """Return the number of positions before this call for an attention with `times` positions for each entry."""
+        return self._kept.shape[0] * times
+
+    def with_history(self, key: Tensor, value: Tensor, times: int = 1) -> tuple[Tensor, Tensor]:
         """Put the cached keys and values of the next attention layer in front of its new ones, and store the new ones.
 
         Args:
-            key, value: (B, heads, T, dim_head).
+            key, value: (B, heads, times * T, dim_head).
+            times: positions of this attention for each entry of the cache.
 
         Returns:
-            Keys and values, each (B, heads, S + T, dim_head).
+            Both, (B, heads, times * (S + T), dim_head).
         """
-        return self._extended(key), self._extended(value)
+        if times == 1:
+            return self._extended(key), self._extended(value)
+        return self._extended_groups(key, times), self._extended_groups(value, times)
 
     def _extended(self, new: Tensor) -> Tensor:
         earlier = self._kept[:, self._layers].permute(1, 2, 0, 3)
         self._layers += 1
         self._new_kept.append(new.permute(2, 0, 1, 3))
+        return torch.cat((earlier, new), dim=2)
+
+    def _extended_groups(self, new: Tensor, times: int) -> Tensor:
+        batch, heads, width = new.shape[0], new.shape[1], new.shape[3]
+        kept = self._kept[:, self._layers : self._layers + times]
+        earlier = kept.permute(2, 3, 0, 1, 4).reshape(batch, heads, -1, width)
+        self._layers += times
+        groups = new.reshape(batch, heads, -1, times, width).permute(2, 3, 0, 1, 4)
+        self._new_kept += [groups[:, index] for index in range(times)]
         return torch.cat((earlier, new), dim=2)
 
     def taken(self) -> tuple[Tensor, Tensor]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cosybuild.models.cosyvoice.estimator.mask import HIDDEN, chunk_visibility
+from cosybuild.models.cosyvoice.estimator.past import Past
 from cosybuild.models.cosyvoice.frontend.attention import RelativeAttention
 from cosybuild.models.cosyvoice.frontend.hyperparameters import EPSILON, LAYER_EPSILON
 from cosybuild.models.cosyvoice.frontend.positions import RelativePositions
@@ -70,9 +72,11 @@ class ConformerLayer(nn.Module):
         self.norm_mha = nn.LayerNorm(dim, eps=LAYER_EPSILON)
         self.norm_ff = nn.LayerNorm(dim, eps=LAYER_EPSILON)
 
-    def forward(self, x: Tensor, positions: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(
+        self, x: Tensor, positions: Tensor, bias: Tensor | None, past: Past | None = None, times: int = 1
+    ) -> Tensor:
         """Map (B, T, dim) to (B, T, dim); the arguments are those of `RelativeAttention.forward`."""
-        x = x + self.self_attn(self.norm_mha(x), positions, bias)
+        x = x + self.self_attn(self.norm_mha(x), positions, bias, past, times)
         result: Tensor = x + self.feed_forward(self.norm_ff(x))
         return result
 
@@ -112,16 +116,20 @@ def layers(count: int, dim: int, heads: int, hidden: int) -> nn.ModuleList:
     return nn.ModuleList(ConformerLayer(dim, heads, hidden) for _ in range(count))
 
 
-def chunk_bias(x: Tensor, chunk: int | None) -> Tensor | None:
+def chunk_bias(x: Tensor, chunk: int | None, earlier: int | None = None) -> Tensor | None:
     """Return the attention bias that hides later chunks: 0 for a visible key, -30000 for a hidden one.
 
     Args:
         x: (B, T, dim); gives the number of tokens or frames T, the dtype and the device.
         chunk: the length of a chunk in the unit of T; None for full attention.
+        earlier: the number S of positions before those of x, which all queries see; None if there cannot be any.
 
     Returns:
-        (1, 1, T, T), row = query, column = key; finite in float16. None for full attention.
+        (1, 1, T, S + T), row = query, column = key; finite in float16. None for full attention.
     """
     if chunk is None:
         return None
-    return ((chunk_visibility(x.shape[1], chunk, x) - 1.0) * HIDDEN).unsqueeze(0).unsqueeze(0)
+    bias = (chunk_visibility(x.shape[1], chunk, x) - 1.0) * HIDDEN
+    if earlier is not None:
+        bias = torch.cat((bias.new_zeros((x.shape[1], earlier)), bias), dim=1)
+    return bias.unsqueeze(0).unsqueeze(0)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cosybuild.models.cosyvoice.estimator.past import Past
 from cosybuild.models.cosyvoice.frontend.conformer import ConformerEncoder
 from cosybuild.models.cosyvoice.frontend.lookahead import LookAhead
 from cosybuild.models.cosyvoice.frontend.regulator import LengthRegulator
@@ -119,7 +120,13 @@ class UpsamplingFrontEnd(FrontEnd):
         self.encoder_proj = nn.Linear(width, sizes.output_size)
 
     def forward(
-        self, token: Tensor, prompt_token: Tensor, prompt_feat: Tensor, embedding: Tensor, lookahead_token: Tensor
+        self,
+        token: Tensor,
+        prompt_token: Tensor,
+        prompt_feat: Tensor,
+        embedding: Tensor,
+        lookahead_token: Tensor,
+        past: Past | None = None,
     ) -> Conditions:
         """Return mu, spks and cond with T = ratio * (P + N) frames.
 
@@ -129,9 +136,11 @@ class UpsamplingFrontEnd(FrontEnd):
             prompt_feat, embedding: see `FrontEnd.conditions`.
             lookahead_token: ids of the tokens that follow `token`, (1, A). Published models have A = 3, and A = 0 in
                 the last call of an utterance.
+            past: the state after the tokens before these; None at the begin of an utterance. The prompt belongs to
+                the first call.
         """
         x = self.embedded(prompt_token, token, lookahead_token)
-        hidden = self.encoder_proj(self.encoder(x, prompt_token.shape[1] + token.shape[1]))
+        hidden = self.encoder_proj(self.encoder(x, prompt_token.shape[1] + token.shape[1], past))
         return self.conditions(hidden, prompt_feat, embedding)
 
 

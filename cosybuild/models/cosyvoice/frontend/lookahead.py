@@ -6,9 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cosybuild.models.cosyvoice.estimator.operators import causal_convolution
-
-# Kernel width of the second convolution, a constant in CosyVoice's code.
-_WIDTH = 3
+from cosybuild.models.cosyvoice.estimator.past import Past
+from cosybuild.models.cosyvoice.families import LOOKAHEAD_KERNEL
 
 
 class LookAhead(nn.Module):
@@ -24,20 +23,24 @@ class LookAhead(nn.Module):
         super().__init__()
         self.ahead = ahead
         self.conv1 = nn.Conv1d(dim, channels, kernel_size=ahead + 1)
-        self.conv2 = nn.Conv1d(channels, dim, kernel_size=_WIDTH)
+        self.conv2 = nn.Conv1d(channels, dim, kernel_size=LOOKAHEAD_KERNEL)
 
-    def forward(self, x: Tensor, count: int) -> Tensor:
+    def forward(self, x: Tensor, count: int, past: Past | None = None) -> Tensor:
         """Return the outputs (B, count, dim) of the first `count` tokens; each also depends on the next `ahead` tokens.
 
         Args:
             x: (B, count + A, dim): `count` tokens, then A look-ahead tokens. Only the first `ahead` look-ahead tokens
                 are used. If there are fewer, zeros replace them, as at the end of an utterance.
             count: number of tokens to return, 1 or more.
+            past: the second convolution's inputs of the tokens before x; None at the begin of an utterance.
         """
         # The input is padded first and then cut, so that one graph serves A = 0 and A = `ahead`.
         seen = F.pad(x.transpose(1, 2), (0, self.ahead))[:, :, : count + self.ahead]
         hidden = F.leaky_relu(self.conv1(seen))
-        change = causal_convolution(hidden, self.conv2.weight, _bias(self.conv2))
+        if past is None:
+            change = causal_convolution(hidden, self.conv2.weight, _bias(self.conv2))
+        else:
+            change = self.conv2(past.with_context(hidden, LOOKAHEAD_KERNEL))
         return x[:, :count] + change.transpose(1, 2)
 
 

@@ -28,17 +28,19 @@ class RelativePositions(nn.Module):
         exponents = (steps * -(math.log(10000.0) / dim)).double()
         self.register_buffer("frequencies", torch.exp(exponents).float(), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the sinusoids of the distances T - 1, T - 2, ..., -T as (1, 2 * T, dim).
+    def forward(self, x: Tensor, earlier: int | None = None) -> Tensor:
+        """Return the sinusoids of the distances S + T - 1, S + T - 2, ..., -T as (1, S + 2 * T, dim).
 
         The last distance, -T, occurs between no two tokens. It is included because `attention.relative_shift` would
         otherwise have to pad each row of the scores by one element.
 
         Args:
             x: (B, T, dim); gives the length, the dtype and the device.
+            earlier: S, the number of positions before those of x, which only keys have; None for no such input.
         """
         length = x.shape[1]
-        distances = torch.arange(length - 1, -length - 1, -1, device=x.device)
+        farthest = length - 1 if earlier is None else earlier + length - 1
+        distances = torch.arange(farthest, -length - 1, -1, device=x.device)
         # The product is rounded to float32, as in CosyVoice's table, even if the module is float64. The weights were
         # trained with these values, and they are equal on every processor.
         phase = (distances.to(torch.float32).unsqueeze(1) * self.frequencies.to(torch.float32)).to(x.dtype)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from cosybuild.models.cosyvoice.estimator.operators import causal_convolution
+from cosybuild.models.cosyvoice.estimator.past import Past
 from cosybuild.models.cosyvoice.frontend.conformer import InputLayer, chunk_bias, layers
 from cosybuild.models.cosyvoice.frontend.hyperparameters import EPSILON
 from cosybuild.models.cosyvoice.frontend.lookahead import LookAhead
 from cosybuild.models.cosyvoice.frontend.positions import RelativePositions
+
+UPSAMPLING_TOKENS = 2
+"""The tokens before a token that the convolution of `Upsampling` reads."""
 
 
 class Upsampling(nn.Module):
@@ -24,9 +28,13 @@ class Upsampling(nn.Module):
         self.ratio = ratio
         self.conv = nn.Conv1d(dim, dim, kernel_size=2 * ratio + 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, T, dim) to (B, ratio * T, dim)."""
+    def forward(self, x: Tensor, past: Past | None = None) -> Tensor:
+        """Map (B, T, dim) to (B, ratio * T, dim); `past` has the two tokens before x, which the convolution reads."""
         assert self.conv.bias is not None
+        if past is not None:
+            joined = past.with_context(x.transpose(1, 2), UPSAMPLING_TOKENS + 1).transpose(1, 2)
+            made: Tensor = self.conv(repeated(joined, self.ratio).transpose(1, 2))
+            return made.transpose(1, 2)
         frames = causal_convolution(repeated(x, self.ratio).transpose(1, 2), self.conv.weight, self.conv.bias)
         return frames.transpose(1, 2)
 
@@ -70,27 +78,33 @@ class UpsamplingEncoder(nn.Module):
         self.up_encoders = layers(up_blocks, output_size, attention_heads, linear_units)
         self.after_norm = nn.LayerNorm(output_size, eps=EPSILON)
 
-    def forward(self, x: Tensor, count: int) -> Tensor:
+    def forward(self, x: Tensor, count: int, past: Past | None = None) -> Tensor:
         """Map `count` tokens and A look-ahead tokens to frames.
 
         Args:
             x: the embedded tokens, (B, count + A, input_size); see `LookAhead.forward`.
             count: number of tokens without the look-ahead tokens.
+            past: the state after the tokens before x; None at the begin of an utterance.
 
         Returns:
             (B, ratio * count, output_size).
         """
-        x = self.pre_lookahead_layer(self.embed(x), count)
-        x = self._attended(self.encoders, x, self.chunk)
-        x = self.up_embed(self.up_layer(x))
-        x = self._attended(self.up_encoders, x, None if self.chunk is None else self.chunk * self.ratio)
+        x = self.pre_lookahead_layer(self.embed(x), count, past)
+        x = self._attended(self.encoders, x, self.chunk, past, 1)
+        x = self.up_embed(self.up_layer(x, past))
+        chunk = None if self.chunk is None else self.chunk * self.ratio
+        x = self._attended(self.up_encoders, x, chunk, past, self.ratio)
         result: Tensor = self.after_norm(x)
         return result
 
-    def _attended(self, stack: nn.ModuleList, x: Tensor, chunk: int | None) -> Tensor:
-        positions, bias = self.positions(x), chunk_bias(x, chunk)
+    def _attended(self, stack: nn.ModuleList, x: Tensor, chunk: int | None, past: Past | None, times: int) -> Tensor:
+        if past is None:
+            positions, bias = self.positions(x), chunk_bias(x, chunk)
+        else:
+            earlier = past.earlier(times)
+            positions, bias = self.positions(x, earlier), chunk_bias(x, chunk, earlier)
         for layer in stack:
-            x = layer(x, positions, bias)
+            x = layer(x, positions, bias, past, times)
         return x
 
 
