@@ -15,19 +15,21 @@ from cosybuild.deploy.staging import Put
 from cosybuild.errors import DeployError
 from cosybuild.identity import build_of, flow_of, part_of, voice_of
 from cosybuild.manifest import NEXT, SUFFIX
-from cosybuild.runtime.voice.parts import COMPONENTS, part_in_voice
+from cosybuild.runtime.voice.parts import COMPONENT_OF, COMPONENTS, part_in_voice
 from cosybuild.voice_description import DESCRIPTION, Description, Member, read_description
 
 _AGAIN = "Next: run component=token2wav of one model again, and deploy the run as a whole."
 
 
 def network_of(manifest: Mapping[str, Any] | None) -> str | None:
-    """Return the name of the network in an artifact: `frontend`, `estimator` or `vocoder`.
-
-    Return None for any other artifact, and for None.
-    """
+    """Return the component of an artifact, `frontend`, `estimator` or `vocoder`, cached or not; None for any other."""
     part = None if manifest is None else part_in_voice(manifest)[0]
-    return None if part is None else COMPONENTS.get(part)
+    return None if part is None else COMPONENT_OF[part]
+
+
+def _is_cached(manifest: Mapping[str, Any]) -> bool:
+    """Return True for a cached estimator or front end, which may also be built alone and added to a voice."""
+    return part_in_voice(manifest)[0] not in (None, *COMPONENTS)
 
 
 def is_whole(items: Iterable[Deliverable]) -> bool:
@@ -177,7 +179,8 @@ def check_untouched(standing: Standing, puts: Iterable[Put], removes: Iterable[s
         list(puts),
         {standing.name(n) for n in (standing.description.members if standing.description else ())},
     )
-    changed = {name for name, manifest in _manifests(puts) if name in listed or network_of(manifest) is not None}
+    changed = {name for name, manifest in _manifests(puts)
+               if name in listed or (network_of(manifest) is not None and not _is_cached(manifest))}  # fmt: skip
     changed |= {name for name in removes if name in listed}
     if changed:
         raise DeployError(

@@ -112,7 +112,9 @@ def _of_part(settings: Settings, name: ComponentName, family: Family) -> Setting
     model, export = settings.model, settings.export
     if name is not ComponentName.estimator:  # the estimator refuses a setting that its version lacks
         streams = network is not None and family in network.streaming
-        model = dataclasses.replace(model, streaming=model.streaming and streams)
+        caches = model.cache and network is not None and family in network.cached
+        frames = model.cache_frames if caches else None
+        model = dataclasses.replace(model, streaming=model.streaming and streams, cache=caches, cache_frames=frames)
         batches = network is not None and network.dynamic_batch
         export = dataclasses.replace(export, dynamic_batch=export.dynamic_batch and batches)
     return dataclasses.replace(settings, component=ComponentSettings(name), model=model, export=export)

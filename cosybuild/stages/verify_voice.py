@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from cosybuild.building.stage import RunContext, Stage
 from cosybuild.building.wiring import in_part
 from cosybuild.config.groups.precision import Target
 from cosybuild.config.groups.vocoder import Cut
+from cosybuild.models.variant import CACHED
 from cosybuild.numerics.gates import plain_gate
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
@@ -34,7 +35,7 @@ from cosybuild.verification.voice_comparison import (
     yardstick,
 )
 from cosybuild.verification.voice_media import media_of
-from cosybuild.verification.voice_runs import Spoken, load_reference, open_graph, speak
+from cosybuild.verification.voice_runs import Spoken, composition, load_reference, open_graph, speak
 
 if TYPE_CHECKING:
     from cosybuild.runtime.voice.arrays import Part
@@ -89,9 +90,15 @@ class VerifyVoiceStage(Stage[Request]):
         }
         path = context.workdir / "voice_verification.json"
         path.write_text(figure.dumps({"schema": SCHEMA, **metrics}, indent=1) + "\n", encoding="utf-8")
-        sounds = context.workdir / f"{MEDIA}.json"
-        sounds.write_text(json.dumps(proof.media) + "\n", encoding="utf-8")
+        sounds = write_media(context.workdir, proof.media)
         return StageResult({"voice_verification": [path], MEDIA: [sounds]}, metrics)
+
+
+def write_media(directory: Path, media: Mapping[str, Any]) -> Path:
+    """Write the file with sounds and pictures, also for a voice that fails; return its path."""
+    path = directory / f"{MEDIA}.json"
+    path.write_text(json.dumps(media) + "\n", encoding="utf-8")
+    return path
 
 
 def expand_verify_voice_stages(request: Request) -> tuple[VerifyVoiceStage, ...]:
@@ -134,20 +141,26 @@ def _notes(request: Request) -> Iterator[str]:
             yield f"{case.name} is outside the profiles of {', '.join(parts)}; graphs take it, engines do not"
 
 
-def forms(inputs: Mapping[str, object], target: Target) -> list[Form]:
-    """Return the forms to compare: all parts in float32, each lowered part alone, and all lowered parts together.
+def forms(inputs: Mapping[str, object], target: Target, *, cached: bool = False) -> list[Form]:
+    """Return the forms to compare: float32, each lowered part alone, and all lowered parts.
 
     Args:
         inputs: the filled slots, named `part.slot`.
         target: the precision of the lowered graphs.
+        cached: True if the estimator has caches; the first and the last form are then compared in chunks, too.
     """
     plain = dict.fromkeys(PARTS, "graph")
     lowered = tuple(part for part in PARTS if in_part(part, "lowered") in inputs)
     found = [Form("fp32", plain)]
+    if cached:
+        found.append(Form("fp32 in chunks", plain, in_chunks=True))
     for part in lowered:
         found.append(Form(f"{target.value} {part}", {**plain, part: "lowered"}, (part,), target))
     if len(lowered) > 1:
         found.append(Form(target.value, {**plain, **dict.fromkeys(lowered, "lowered")}, lowered, target))
+    if lowered and cached:
+        last = found[-1]
+        found.append(replace(last, name=f"{last.name} in chunks", in_chunks=True))
     return found
 
 
@@ -185,7 +198,9 @@ class _Proof:
             narrow[case.name] = reference.speak(given[case.name])
         reference.widen()
         streaming = request.of(PARTS[1]).subject.streaming
-        asked = forms(context.inputs, request.settings.precision.target)
+        subjects = {part: request.of(part).subject for part in PARTS}
+        compose, cached = composition(subjects), CACHED in subjects[PARTS[1]].form
+        asked = forms(context.inputs, request.settings.precision.target, cached=cached)
         parts = self._parts(asked)
         rows: list[Compared] = []
         lost: list[Loss] = []
@@ -200,14 +215,15 @@ class _Proof:
             for form in asked:
                 context.emit("progress", what=f"{form.name}, {case.name}")
                 chosen = {part: parts[part, slot] for part, slot in form.slots.items()}
-                spoken = speak(chosen, facts, own, streaming=streaming)
+                spoken = speak(chosen, facts, own, streaming=streaming, compose=compose, in_chunks=form.in_chunks)
                 spoken_by[form.name] = spoken
                 here.append(compare_form(form, spoken, reference, exact, own, case, limits_of(form, gates, request)))
             found = losses(here, here[0])
             rows += here
             lost += found
+            # Those of the last, longest utterance remain, or those of the first utterance that fails.
+            self.media = {"case": case.name, **media_of(exact, spoken_by, facts)}
             self._check(here, found, rows)
-            self.media = {"case": case.name, **media_of(exact, spoken_by, facts)}  # the last utterance is the longest
         return rows, lost
 
     def _parts(self, asked: list[Form]) -> dict[tuple[str, str], Part]:
@@ -234,4 +250,5 @@ class _Proof:
                 rows=[row.facts() for row in rows],
                 losses=[loss.facts() for loss in lost],
             )
+            self.context.emit("evidence", path=str(write_media(self.context.workdir, self.media)))
             one.judged.check(advice(one), describe_loss(one, lost))

@@ -60,12 +60,14 @@ class Form:
         slots: part -> slot of the artifact that computes it.
         lowered: the parts that a lowered artifact computes.
         target: number type of the lowered parts; fp32 if there are none.
+        in_chunks: True if the utterance is streamed, with caches.
     """
 
     name: str
     slots: Mapping[str, str]
     lowered: tuple[str, ...] = ()
     target: Target = Target.fp32
+    in_chunks: bool = False
 
     @property
     def flow_is_lowered(self) -> bool:
@@ -114,6 +116,7 @@ class Compared:
             "form": self.form.name,
             "parts": dict(self.form.slots),
             "lowered": list(self.form.lowered),
+            **({"in_chunks": True} if self.form.in_chunks else {}),
             **self.judged.facts(),
             "bounds": {name: plain_gate(self.limits.of(name).gate) for name in outputs},
             "missed": self.missed,
@@ -247,7 +250,7 @@ def losses(compared: Sequence[Compared], float32: Compared) -> list[Loss]:
         compared: all forms of one utterance.
         float32: the form in which every part is float32. Its noise is subtracted, because no lowered part causes it.
     """
-    alone = {one.form.lowered[0]: one for one in compared if len(one.form.lowered) == 1}
+    alone = {one.form.lowered[0]: one for one in compared if len(one.form.lowered) == 1 and not one.form.in_chunks}
 
     def noise(one: Compared, output: str) -> float:
         found, own = (_power(each.judged.outputs[output].figures["snr_db"]) for each in (one, float32))

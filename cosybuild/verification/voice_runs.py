@@ -6,17 +6,20 @@ torch and ONNX Runtime are imported only when an utterance is computed, because 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cosybuild.models.components.registry import serving_facts
 from cosybuild.models.subject import Subject
+from cosybuild.models.variant import CACHED
 from cosybuild.numerics.inputs import Array
 from cosybuild.runtime.voice.arrays import Part
+from cosybuild.runtime.voice.caches import CacheForm, cache_form, without_history
 from cosybuild.runtime.voice.facts import Facts
 from cosybuild.runtime.voice.noise import Noise
-from cosybuild.runtime.voice.voice import Flow, Voice
+from cosybuild.runtime.voice.voice import CachedPart, Flow, Voice
 from cosybuild.verification.voice_cases import PARTS, Utterance
 
 if TYPE_CHECKING:
@@ -96,6 +99,8 @@ def load_reference(subjects: Mapping[str, Subject], weights: Mapping[str, Path |
         subjects: part -> the model that the request names for it.
         weights: part -> its weights file; None for random weights.
 
+    Networks with caches are loaded without them, so that cached graphs are compared with a computation of all frames.
+
     Raises:
         CheckpointError: the weights cannot be read or do not fit.
     """
@@ -103,7 +108,9 @@ def load_reference(subjects: Mapping[str, Subject], weights: Mapping[str, Path |
     from cosybuild.models.cosyvoice.voice import VoiceModules
     from cosybuild.models.load import load_module
 
-    frontend, estimator, vocoder = (load_module(subjects[part], weights[part]) for part in PARTS)
+    plain = {part: replace(subject, form=tuple(word for word in subject.form if word != CACHED), cache_frames=None)
+             for part, subject in subjects.items()}  # fmt: skip
+    frontend, estimator, vocoder = (load_module(plain[part], weights[part]) for part in PARTS)
     solver = subjects[PARTS[1]].solver
     assert isinstance(vocoder, Hift)
     assert solver is not None
@@ -142,8 +149,39 @@ def serving_voice(parts: Mapping[str, Part], facts: Facts, streaming: bool) -> V
     return Voice(frontend, estimator, vocoder, facts)
 
 
+def composition(subjects: Mapping[str, Subject]) -> Compose:
+    """Return the function that makes the voice of these parts: `serving_voice`, or one with cached parts.
+
+    The history of cached parts is not cut (`model.cache_frames`), so that a stream is compared with all frames.
+    """
+    forms = {part: _cache_form(subjects[part]) for part in PARTS if CACHED in subjects[part].form}
+    if not forms:
+        return serving_voice
+    frontend = subjects[PARTS[0]]
+    context = serving_facts(frontend.component, frontend.variant).get("context_tokens")
+
+    def compose(parts: Mapping[str, Part], facts: Facts, streaming: bool) -> Voice:
+        assert streaming
+        whole = [without_history(parts[name], forms[name]) if name in forms else parts[name] for name in PARTS[:2]]
+        cached = [CachedPart(parts[name], forms[name]) if name in forms else None for name in PARTS[:2]]
+        flow = Flow(whole[0], whole[1], cached=cached[1], cached_frontend=cached[0], context_tokens=context)
+        return Voice(None, None, parts[PARTS[2]], facts, streaming=flow)
+
+    return compose
+
+
+def _cache_form(subject: Subject) -> CacheForm:
+    return cache_form({tensor.name: (tensor.shape, tensor.dtype) for tensor in subject.spec.inputs}, None)
+
+
 def speak(
-    parts: Mapping[str, Part], facts: Facts, given: Utterance, *, streaming: bool, compose: Compose = serving_voice
+    parts: Mapping[str, Part],
+    facts: Facts,
+    given: Utterance,
+    *,
+    streaming: bool,
+    compose: Compose = serving_voice,
+    in_chunks: bool = False,
 ) -> Spoken:
     """Compute one utterance with built parts.
 
@@ -151,22 +189,29 @@ def speak(
         parts: part -> callable.
         facts: the facts of the voice.
         given: the inputs.
-        streaming: True if front end and estimator have streaming attention.
-        compose: function that makes the voice from the parts; tests replace it to introduce faults.
+        streaming: True if the flow's parts have streaming attention.
+        compose: makes the voice; tests plant faults here.
+        in_chunks: True to stream the utterance, with a call for each chunk of the attention.
     """
-    heard: dict[str, Array] = {}
+    mels: list[Array] = []
+    f0: list[Array] = []
 
     def vocoder(**inputs: Array) -> Mapping[str, Array]:
         outputs = parts[PARTS[2]](**inputs)
-        heard["f0"] = outputs["f0"]
+        first, end = int(inputs["first"][0]), int(inputs["end"][0])  # the frames of this window that are new
+        mels.append(inputs["mel"][:, :, first:end])
+        f0.append(outputs["f0"][:, first:end])
         return outputs
 
     voice = compose({**parts, PARTS[2]: vocoder}, facts, streaming)
     noise = Noise(given.flow, given.source, given.phase)
-    mel = voice.mel(given.token, given.prompt_token, given.prompt_mel, given.speaker, noise=noise.flow,
-                    streaming=streaming)  # fmt: skip
+    prompt = given.prompt_token, given.prompt_mel, given.speaker
+    if in_chunks:
+        samples = list(voice.stream(iter(given.token[0].tolist()), *prompt, noise=noise, chunk=1))
+        return Spoken(*(np.concatenate(each, axis=-1) for each in (mels, [np.concatenate(samples)[np.newaxis]], f0)))
+    mel = voice.mel(given.token, *prompt, noise=noise.flow, streaming=streaming)
     waveform = voice.vocode(mel, noise=noise)
-    return Spoken(mel, waveform[np.newaxis], heard["f0"])
+    return Spoken(mel, waveform[np.newaxis], f0[0])
 
 
 def open_graph(path: Path, settings: Any, *, emulated: bool, workdir: Path) -> Part:
