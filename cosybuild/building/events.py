@@ -12,6 +12,7 @@
 | blocked | this machine cannot run the step | lacks |
 | failed | a step ended with an error | failure, message, hint |
 | warning, note | a message for the user | message |
+| evidence | a step that is about to fail wrote a file that shows why; the file exists only during the event | path |
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from cosybuild import figure
 from cosybuild.system.clock import SYSTEM_CLOCK, Clock
 
 KINDS = frozenset(["planning", "planned", "started", "progress", "waiting", "finished"]).union(
-    ["cached", "failed", "blocked", "warning", "note"]
+    ["cached", "failed", "blocked", "warning", "note", "evidence"]
 )
 
 

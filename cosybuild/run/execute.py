@@ -22,7 +22,7 @@ from cosybuild.report.markdown import markdown
 from cosybuild.report.noise_profile import PLOT, plot, profile_of
 from cosybuild.report.report_html import report_html
 from cosybuild.request import Request
-from cosybuild.run.deliver import check_own_directories, deliver
+from cosybuild.run.deliver import EVIDENCE, check_own_directories, deliver
 from cosybuild.run.deployment import check_deployment, deploy_run
 from cosybuild.run.directory_lock import hold_run_lock
 from cosybuild.run.facts import Facts, origin_of
@@ -39,7 +39,7 @@ from cosybuild.run.unchanged import unchanged_report
 from cosybuild.stages.pipeline import stages_for
 from cosybuild.store.artifact import Artifact
 from cosybuild.store.store import Store
-from cosybuild.system.files import write_text
+from cosybuild.system.files import write_atomic, write_text
 from cosybuild.system.heap import collect_by_default
 from cosybuild.system.json_records import CHECKSUM, write_record
 
@@ -139,7 +139,8 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
                 uncached=until_the_end,
             )
             archive = _failure_archive(directory, request, plan, outcome, sources, facts, witness, warn)
-            report = _finish(directory, facts, plan, outcome, store, archive, warnings, earlier)
+            shown = {} if outcome.failure is None else witness.files.get(outcome.failure.step, {})
+            report = _finish(directory, facts, plan, outcome, store, archive, warnings, earlier, shown)
             if settings.deploy is not None and outcome.failure is None:
                 pending = [f"{record.label}: {record.reason}" for record in outcome.doing("blocked")]
                 _deploy(request, directory, report, pending)
@@ -219,8 +220,13 @@ def _finish(
     archive: Mapping[str, Any] | None,
     warnings: Sequence[str],
     earlier: Mapping[str, Any] | None,
+    shown: Mapping[str, bytes],
 ) -> dict[str, Any]:
+    """Deliver the artifacts and write the reports; `shown` has the files of evidence of a failed step."""
     artifacts = deliver(store, plan, outcome, directory, lambda part: origin_of(facts.base, outcome, part))
+    for name, content in shown.items():
+        (directory / EVIDENCE).mkdir(exist_ok=True)
+        write_atomic(directory / EVIDENCE / name, content, durable=False)
     # Convert to what a reader of report.json gets: lists for tuples, text for numbers that JSON cannot represent.
     report: dict[str, Any] = figure.plain(
         {

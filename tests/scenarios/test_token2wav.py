@@ -77,6 +77,14 @@ def test_one_plan_builds_every_part_and_nothing_twice(place: Place) -> None:
     assert "fails mel.snr_db" in planted.out
     (failed_run,) = (one for one in place.runs() if json.loads((one / "report.json").read_text())["status"] == "failed")
     assert "fails mel.snr_db" in (failed_run / "report.md").read_text()
+    page = (failed_run / "report.html").read_text(encoding="utf-8")
+    assert page.count("<audio") == 2, "the reference, and the wrong voice beside it"
+    media = json.loads((failed_run / "evidence/voice_media.json").read_text())
+    (wrong,) = media["forms"]
+    assert wrong["sound"] != media["reference"]["sound"]
+    assert all(url in page for url in (wrong["sound"], media["reference"]["sound"], wrong["mel_error"]))
+    assert max(wrong["mel_error_db"]) > -60, "the error is to be seen"
+    assert (failed_run / "events.jsonl").stat().st_size < 200_000, "the log has the path only"
     assert not list((failed_run / "artifacts").glob("*.onnx"))
     shutil.rmtree(failed_run)
 

@@ -45,18 +45,26 @@ LOWERED_INPUTS = ("lowered", "graph")
 
 
 class FailedCaseRecorder:
-    """Event sink that keeps, for each step, the facts of the case that failed.
+    """Event sink that keeps, for each step, the facts and the files of the case that failed.
 
     Attributes:
         notes: label of the step -> the facts of its last `note` event.
+        files: label of the step -> name of each file of evidence -> its content.
     """
 
     def __init__(self) -> None:
         self.notes: dict[str, dict[str, Any]] = {}
+        self.files: dict[str, dict[str, bytes]] = {}
 
     def __call__(self, event: Event) -> None:
-        if event.kind == "note" and event.step is not None:
+        if event.step is None:
+            return
+        if event.kind == "note":
             self.notes[event.step] = dict(event.facts)
+        elif event.kind == "evidence":
+            path = Path(event.facts["path"])
+            # The directory of a failed step is removed, so the content is read at once.
+            self.files.setdefault(event.step, {})[path.name] = path.read_bytes()
 
 
 def is_gate(outcome: Outcome) -> bool:
