@@ -162,7 +162,12 @@ def _deviation_chain(root: ir.Node) -> Iterator[ir.Node]:
 
 
 def _walk_back(root: ir.Node) -> Iterator[ir.Node]:
-    """Yield the nodes from a square root back to the means under it: addition of epsilon, moves, maxima, divisions."""
+    """Yield the nodes from a square root back to the means under it.
+
+    They are the addition of epsilon, moves, maxima and divisions, and the difference of a variance that is computed as
+    the mean of squares minus the square of the mean, as Flax does. Its terms are almost equal, so that rounding them
+    leaves few digits.
+    """
     stack = [root]
     while stack:
         for value in computed_inputs(stack.pop()):
@@ -171,9 +176,18 @@ def _walk_back(root: ir.Node) -> Iterator[ir.Node]:
                 continue
             if node.op_type in ("ReduceMean", "ReduceSum"):
                 yield node
-            elif node.op_type in MOVES | {"Add", "Max", "Clip", "Div"}:
+            elif node.op_type in MOVES | {"Add", "Sub", "Max", "Clip", "Div"} or _is_scale_or_square(node):
                 yield node
                 stack.append(node)
+
+
+def _is_scale_or_square(node: ir.Node) -> bool:
+    if node.op_type == "Pow":
+        exponent = constant_of(node.inputs[1])
+        return exponent is not None and exponent.size == 1 and float(exponent.numpy().reshape(())) == 2
+    if node.op_type != "Mul":
+        return False
+    return node.inputs[0] is node.inputs[1] or any(constant_of(value) is not None for value in node.inputs)
 
 
 def softmaxes(given: RuleInputs) -> Verdicts:

@@ -127,6 +127,32 @@ def test_all_nodes_of_a_decomposed_normalisation_stay_in_fp32() -> None:
     assert set(decided(graph(NORM, constants), sample).kept) == {"/m", "/d", "/q", "/v", "/e", "/r", "/y"}
 
 
+FAST_NORM = """
+norm (float[2, 16] x) => (float[2, 16] y) {
+  s = ReduceSum(x, axis)
+  m = Mul(s, share)
+  q = Mul(x, x)
+  t = ReduceSum(q, axis)
+  w = Mul(t, share)
+  p = Mul(m, m)
+  v = Sub(w, p)
+  c = Max(v, zero)
+  e = Add(c, eps)
+  r = Sqrt(e)
+  d = Sub(x, m)
+  y = Div(d, r)
+}
+"""
+
+
+def test_a_variance_as_a_difference_of_means_stays_in_fp32() -> None:
+    """Flax computes it so, for instance in magika: beside a large mean, the variance would be rounding errors."""
+    constants = {"axis": np.array([-1]), "share": np.float32(1 / 16), "zero": np.float32(0), "eps": np.float32(1e-6)}
+    sample = {"x": 20 + np.random.default_rng(0).standard_normal((2, 16)).astype(np.float32)}
+    kept = set(decided(graph(FAST_NORM, constants), sample).kept)
+    assert {"/s", "/m", "/q", "/t", "/w", "/p", "/v", "/c", "/e", "/r", "/y"} <= kept
+
+
 def test_layer_normalization_is_lowered_unless_its_input_is_too_large() -> None:
     text = "g (float[2, 16] x) => (float[2, 16] y) { y = LayerNormalization<axis=-1>(x, w) }"
     ones = {"w": np.ones(16, np.float32)}
