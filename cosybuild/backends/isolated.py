@@ -78,6 +78,11 @@ class IsolatedSession:
         found: dict[str, str] = self._remote.call("dtypes")
         return found
 
+    @property
+    def peak_bytes(self) -> int:
+        """The largest resident memory of the subprocess."""
+        return self._remote.peak_bytes
+
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         found: dict[str, Array] = self._answer("infer", dict(inputs))
         return found
@@ -108,6 +113,11 @@ def open_session(
     if subject.family in (Family.module, Family.onnx):
         return IsolatedSession(path, provider, threads, level)
     return load(path, provider=provider, threads=threads, level=level)
+
+
+def peak_of(session: OnnxRuntimeSession | IsolatedSession | None) -> int:
+    """Return the peak memory of the session's subprocess, in bytes; 0 if it has none."""
+    return session.peak_bytes if isinstance(session, IsolatedSession) else 0
 
 
 def warnings_of(session: OnnxRuntimeSession | IsolatedSession, emit: Emit) -> list[str]:

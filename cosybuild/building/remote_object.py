@@ -34,6 +34,9 @@ class RemoteObject:
         arguments: the arguments of `make`. They, and those of the methods and their results, must pickle.
         seconds: the longest time in which the object must be made; None for no limit.
 
+    Attributes:
+        peak_bytes: the largest resident memory of the subprocess up to its last answer; 0 if it is not known.
+
     Raises:
         Died: the subprocess crashed, was killed, or took too long.
         CosybuildError, OSError, MemoryError: `make` raised it.
@@ -43,6 +46,7 @@ class RemoteObject:
     def __init__(self, make: Callable[..., Any], *arguments: Any, seconds: float | None = None) -> None:
         with ExitStack() as until:
             self._process = start(serve, until)
+            self.peak_bytes = 0
             self._ended = weakref.finalize(self, until.pop_all().close)
         self._ask((make, arguments), seconds)
 
@@ -72,7 +76,9 @@ class RemoteObject:
             timer.start()
         try:
             send(self._process, question)
-            return listen(self._process, lambda kind, **facts: None).value
+            answer = listen(self._process, lambda kind, **facts: None)
+            self.peak_bytes = max(self.peak_bytes, answer.peak_bytes or 0)
+            return answer.value
         except Died as died:
             self.close()
             if seconds is not None and expired.is_set():

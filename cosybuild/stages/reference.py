@@ -80,9 +80,10 @@ class ReferenceStage(Stage[Request]):
 
     def run(self, context: RunContext) -> StageResult:
         request: Request = context.request
+        subprocess_bytes = 0
         work = _Work(request, reference_cases_of(request), rollouts_of(request), context.emit)
         if self.foreign:
-            from cosybuild.backends.isolated import open_session
+            from cosybuild.backends.isolated import open_session, peak_of
             from cosybuild.backends.onnxruntime_backend import Level
 
             threads = verify_settings(request).threads
@@ -90,6 +91,7 @@ class ReferenceStage(Stage[Request]):
             session = open_session(graph, request.subject, threads=threads, level=Level.none)
             made: dict[str, str] = {}
             reference = Reference(UNOPTIMISED, work.cases, work.outputs(session), work.rollouts, work.courses(session))
+            subprocess_bytes = peak_of(session)
         else:
             weights = context.inputs.get("weights")
             exact = verify_settings(request).float64
@@ -111,7 +113,7 @@ class ReferenceStage(Stage[Request]):
             "warnings": warnings,
             **({METRIC: made} if made else {}),
         }
-        return StageResult({"reference": [path]}, metrics)
+        return StageResult({"reference": [path]}, metrics, subprocess_bytes)
 
 
 @dataclass(frozen=True)

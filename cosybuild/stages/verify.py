@@ -96,7 +96,7 @@ class VerifyStage(Stage[Request]):
         }
 
     def run(self, context: RunContext) -> StageResult:
-        from cosybuild.backends.isolated import open_session, warnings_of
+        from cosybuild.backends.isolated import open_session, peak_of, warnings_of
         from cosybuild.onnxgraph.files import load_structure
 
         request: Request = context.request
@@ -142,7 +142,7 @@ class VerifyStage(Stage[Request]):
         path = context.workdir / "verification.json"
         record = {"schema": SCHEMA, **metrics, "seed": verify.seed, "cases": [one.facts() for one in judged]}
         path.write_text(figure.dumps(record, indent=1) + "\n", encoding="utf-8")
-        return StageResult({"verification": [path]}, metrics)
+        return StageResult({"verification": [path]}, metrics, peak_of(session))
 
 
 @dataclass(frozen=True)

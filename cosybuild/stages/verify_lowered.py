@@ -84,7 +84,7 @@ class VerifyLoweredStage(Stage[Request]):
     def run(self, context: RunContext) -> StageResult:
         import onnx_ir as ir
 
-        from cosybuild.backends.isolated import open_session, warnings_of
+        from cosybuild.backends.isolated import open_session, peak_of, warnings_of
         from cosybuild.onnxgraph.files import load_model
         from cosybuild.precision.emulated_session import EmulatedSession
 
@@ -145,7 +145,7 @@ class VerifyLoweredStage(Stage[Request]):
             metrics["note"] = "bfloat16: ONNX Runtime's CPU has no kernels; checked by emulated storage only"
         report = context.workdir / "lowered_verification.json"
         report.write_text(figure.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-        return StageResult({"lowered_verification": [report]}, metrics)
+        return StageResult({"lowered_verification": [report]}, metrics, peak_of(plain))
 
 
 def _is_shown(metric: str) -> bool:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 ADVICE = Advice(
-    values="Next: precision=auto finds the fewest nodes to keep in float32; or precision.snr_db=N to accept less.",
+    values="Next: precision=auto finds the fewest nodes to keep in float32; or precision.snr_db=N to accept less. "
+    "If drawn inputs give an output that is almost zero, verify.inputs=FILE.npz has real ones, or verify.outputs "
+    "states a floor for it.",
     not_finite="Next: precision=auto finds the fewest nodes to keep in float32; or precision=bf16 has more range.",
 )
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from cosybuild.backends import isolated, onnxruntime_backend
-from cosybuild.backends.isolated import IsolatedSession, open_session, warnings_of
+from cosybuild.backends.isolated import IsolatedSession, open_session, peak_of, warnings_of
 from cosybuild.backends.onnxruntime_backend import Level
 from cosybuild.backends.session import InferenceFailed
 from cosybuild.config.groups.export import Exporter, ExportSettings
@@ -65,6 +65,8 @@ def test_a_graph_is_computed_as_in_this_process(tmp_path: Path) -> None:
     values = np.float32([[1, -2], [3, 4]])
     assert np.array_equal(session.infer({"x": values})["y"], plain.infer({"x": values})["y"])
     assert np.array_equal(session.infer_in_place({"x": values.copy()}, "x"), -values)
+    assert peak_of(session) > 20 << 20, "the memory of an interpreter with ONNX Runtime"
+    assert peak_of(plain) == 0
     assert (session.device, session.dtypes, session.warning) == (plain.device, plain.dtypes, "")
 
 
