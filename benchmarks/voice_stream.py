@@ -34,7 +34,8 @@ from typing import Any
 
 import numpy as np
 
-from cosybuild.numerics.metrics import Kind, measure, snr_db
+from cosybuild.numerics.audio import log_mel_db, multi_resolution
+from cosybuild.numerics.metrics import snr_db
 from cosybuild.numerics.speech import speech_mel
 from cosybuild.runtime import load_voice
 from cosybuild.runtime.voice import Noise, Voice
@@ -240,11 +241,11 @@ def cap(service: Path, caps: Sequence[int], seconds: float, threads: int) -> Non
     print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for most in caps:
         found = streamed(voice, flow, most, seconds)
-        sound = measure(found.waveform[np.newaxis], exact.waveform[np.newaxis], Kind.waveform)
+        sound = found.waveform[np.newaxis], exact.waveform[np.newaxis]
         ends = [one.mel[:, :, -round(rate) :] for one in (found, exact)]
-        ratio = snr_db(found.mel, exact.mel), snr_db(ends[0], ends[1]), sound["snr_db"]
-        cells = [f"{value:.1f} dB" for value in (*ratio, sound["log_mel_db"])]
-        print(f"| {most} | {seconds:g} | {' | '.join(cells)} | {sound['multi_resolution']:.4f} |", flush=True)
+        ratio = snr_db(found.mel, exact.mel), snr_db(ends[0], ends[1]), snr_db(*sound)
+        cells = [f"{value:.1f} dB" for value in (*ratio, log_mel_db(*sound))]
+        print(f"| {most} | {seconds:g} | {' | '.join(cells)} | {multi_resolution(*sound):.4f} |", flush=True)
 
 
 def main() -> None:

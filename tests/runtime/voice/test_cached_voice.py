@@ -13,8 +13,8 @@ from cosybuild.errors import ArtifactRefused
 from cosybuild.manifest import manifest_path
 from cosybuild.numerics.metrics import snr_db
 from cosybuild.runtime import load_voice
+from tests.runtime.voice.test_artifact_choice import add_form
 from tests.runtime.voice.test_cached_stream import CACHED, COUNT, joined, lengths_seen, whole_mel, with_cache
-from tests.runtime.voice.test_forms import add_form
 from tests.runtime.voice.voices import prompt, tokens
 
 Services = Callable[[int], Path]
