@@ -11,6 +11,7 @@ from typing import Any
 from cosybuild.config.groups.trt_profile import ProfileSettings, RangeSettings
 from cosybuild.errors import ModelError
 from cosybuild.exporting.torch_exporters import example_inputs, example_sizes
+from cosybuild.models.dimension import text_of
 from cosybuild.models.guesses import default_ranges
 from cosybuild.models.shape_profile import FRAMES, expand_profiles
 from cosybuild.models.spec import ModelSpec, TensorSpec
@@ -119,5 +120,4 @@ def _dim(path: str, axis: int, size: int, base: Mapping[str, int], changes: Mapp
         return _own_axis(path, axis)
     factors = {symbol: change // step for symbol, (change, step) in moving.items()}
     rest = size - sum(factor * base[symbol] for symbol, factor in factors.items())
-    terms = [symbol if factor == 1 else f"{factor}*{symbol}" for symbol, factor in factors.items()]
-    return " + ".join(terms) + (f" {'+' if rest > 0 else '-'} {abs(rest)}" if rest else "")
+    return text_of({**factors, "": rest})

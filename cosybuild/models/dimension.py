@@ -37,6 +37,27 @@ def symbols_of(dim: int | str) -> tuple[str, ...]:
     return (dim,) if terms is None else tuple(name for name in terms if name)
 
 
+def text_of(terms: Mapping[str, int]) -> int | str:
+    """Return the sum with these factors, the inverse of `terms_of`; an integer if no symbol has a factor."""
+    rest = terms.get("", 0)
+    symbols = [name if factor == 1 else f"{factor}*{name}" for name, factor in terms.items() if name and factor]
+    if not symbols:
+        return rest
+    return " + ".join(symbols) + (f" {'+' if rest > 0 else '-'} {abs(rest)}" if rest else "")
+
+
+def with_sizes(dim: int | str, sizes: Mapping[str, int]) -> int | str:
+    """Replace the symbols that have a size; a text that is not a sum is one symbol."""
+    if isinstance(dim, int):
+        return dim
+    terms = terms_of(dim)
+    if terms is None:
+        return sizes.get(dim, dim)
+    known = sum(factor * sizes[name] for name, factor in terms.items() if name in sizes)
+    left = {name: factor for name, factor in terms.items() if name and name not in sizes}
+    return text_of({**left, "": terms.get("", 0) + known})
+
+
 def size_of(dim: int | str, sizes: Mapping[str, int]) -> int:
     """Return the size of an axis as an integer.
 

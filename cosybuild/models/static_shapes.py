@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from cosybuild.config.groups.model import Family
 from cosybuild.errors import ConfigurationError
+from cosybuild.models.dimension import with_sizes
 from cosybuild.models.shape_profile import BATCH
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.models.subject import Subject
@@ -38,7 +39,9 @@ def with_static_shapes(subject: Subject, static: Mapping[str, int]) -> Subject:
                 f"(dynamic axes: {', '.join(spec.symbols) or 'none'}).",
                 hint="Next: name one of the model's dynamic axes, or remove export.static.",
             )
-    computed = {axis for tensor in spec.outputs for axis in tensor.dynamic_axes.values()} - set(spec.symbols)
+    named = {axis for tensor in spec.outputs for axis in tensor.dynamic_axes.values()} - set(spec.symbols)
+    # An output of a module of the user may have an axis of its own, whose size the graph computes.
+    computed = set() if subject.family is Family.module else named
     if computed:
         raise ConfigurationError(
             f"export.static is set, but the axis {', '.join(sorted(computed))} of an output is computed from several "
@@ -60,4 +63,4 @@ def with_static_shapes(subject: Subject, static: Mapping[str, int]) -> Subject:
 
 
 def _fixed(tensor: TensorSpec, static: Mapping[str, int]) -> TensorSpec:
-    return replace(tensor, shape=tuple(static.get(dim, dim) if isinstance(dim, str) else dim for dim in tensor.shape))
+    return replace(tensor, shape=tuple(with_sizes(dim, static) for dim in tensor.shape))

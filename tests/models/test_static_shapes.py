@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from cosybuild.config.groups.component import ComponentName
-from cosybuild.config.groups.model import ModelSettings
+from cosybuild.config.groups.model import Family, ModelSettings
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError
 from cosybuild.models.resolve import resolve_subject
+from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.models.static_shapes import with_static_shapes
+from cosybuild.models.subject import Subject
 from cosybuild.run.prepare import request_from_settings
 from cosybuild.verification.solver_runs import is_solvable
 from tests.config.composing import settings_of
@@ -45,6 +47,21 @@ def test_axes_that_are_not_dynamic_or_computed_are_refused() -> None:
     front = resolve_subject(ModelSettings(), None, False, ComponentName.frontend)
     with pytest.raises(ConfigurationError, match="computed from several axes"):
         with_static_shapes(front, {"tokens": 3})
+
+
+def test_the_axes_of_a_module_follow_from_the_fixed_ones() -> None:
+    """An axis of a name of its own, such as the quotient of a stride, stays as it is."""
+    inputs = (TensorSpec("x", ("n", 4, "t")), TensorSpec("past", ("n", "t + p")))
+    outputs = (
+        TensorSpec("y", ("n", "2*t - 1")),
+        TensorSpec("z", ("n", "z_axis1")),
+        TensorSpec("c", ("t + 2*p + 3", 5)),
+    )
+    module = Subject(Family.module, ModelSpec(inputs, outputs), {"target": {"_target_": "net.Net"}})
+    fixed = with_static_shapes(module, {"t": 10, "n": 1}).spec
+    assert [tensor.shape for tensor in fixed.inputs] == [(1, 4, 10), (1, "p + 10")]
+    assert [tensor.shape for tensor in fixed.outputs] == [(1, 19), (1, "z_axis1"), ("2*p + 13", 5)]
+    assert fixed.symbols == ("p",)
 
 
 def prepared(*words: str) -> Settings:
