@@ -43,7 +43,7 @@ from cosybuild.precision.lower import lower
 from cosybuild.precision.ranges import measure_ranges
 from cosybuild.precision.storage import storage_of
 from cosybuild.verification.judge import Limits, compare_outputs, first_fault
-from cosybuild.verification.lowered import to_float32, typed_inputs
+from cosybuild.verification.lowered_gates import to_float32, typed_inputs
 
 TARGETS = (Target.fp16, Target.bf16, Target.mixed)
 VERDICTS = ("right", "refused", "crashed", "wrong")

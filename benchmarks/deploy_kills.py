@@ -31,7 +31,7 @@ import sys
 from pathlib import Path
 from cosybuild.config.groups.deploy import DeploySettings, Service
 from cosybuild.system.environment import Environment
-from cosybuild.deploy.service import deploy
+from cosybuild.deploy.deploy import deploy
 print("ready", flush=True)
 sys.stdin.readline()
 settings = DeploySettings(service=Service.cosyvoice, dir=sys.argv[2], target_sm=89)

@@ -28,8 +28,8 @@ import onnx.parser
 import torch
 
 from cosybuild.config.groups.deploy import DeploySettings, Service
+from cosybuild.deploy.deploy import deploy
 from cosybuild.deploy.rollback import rollback
-from cosybuild.deploy.service import deploy
 from cosybuild.deploy.state import read_current, read_journal
 from cosybuild.deploy.transaction import recover
 from cosybuild.deploy.triton_voice import NAME as VOICE_MODEL

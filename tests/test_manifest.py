@@ -12,7 +12,7 @@ import pytest
 
 from cosybuild.cli import check
 from cosybuild.config.groups.deploy import DeploySettings, Service
-from cosybuild.deploy.service import deploy
+from cosybuild.deploy.deploy import deploy
 from cosybuild.errors import ArtifactRefused, DeployError
 from cosybuild.manifest import manifest_path, parse_manifest, read_manifest, seal_of, write_manifest
 from cosybuild.runtime import load_estimator

@@ -75,7 +75,7 @@ def run_cell(
         printed = BuildConsole(sys.stdout).console
         printed.print(cell_line(to_json(record), place, shown))
         if not isinstance(outcome, Failure) and "deployment" in outcome[0]:
-            from cosybuild.deploy.service import facts_text
+            from cosybuild.deploy.deploy import facts_text
 
             printed.print(facts_text(outcome[0]["deployment"]))
     return _told(record) if searching else None

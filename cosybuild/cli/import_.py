@@ -12,8 +12,8 @@ from cosybuild.cli.printed import say
 from cosybuild.printable import shell
 from cosybuild.report.figures import counted
 from cosybuild.run.run_names import RUNS
+from cosybuild.run.safe_archive import Bounds
 from cosybuild.run.sharing.import_bundle import ImportedBundle, plain_facts, read_bundle
-from cosybuild.run.tar_archive import Bounds
 from cosybuild.store.store import Store
 
 

@@ -144,7 +144,7 @@ def _build(
     if report["status"] == "ok" and watch is not None:
         watch.certify(message, request, report, invocation.directory)
     if "deployment" in report:
-        from cosybuild.deploy.service import facts_text
+        from cosybuild.deploy.deploy import facts_text
 
         console.console.print(facts_text(report["deployment"]))
     return exit_code(report)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild.config.groups.deploy import Service
-from cosybuild.deploy.names import ROWS
+from cosybuild.deploy.services import ROWS
 from cosybuild.run.run_names import RUNS
 
 
@@ -31,7 +31,7 @@ def _second(report: Mapping[str, Any], run: str) -> tuple[str, list[str]]:
     if model["family"].startswith("cosyvoice"):
         if model["random_weights"]:
             return "build a trained model", [*words, "model_dir=DIR"]
-        # CosyVoice's own runtime reads a graph of one sequence with full attention (deploy/names.py).
+        # CosyVoice's own runtime reads a graph of one sequence with full attention (deploy/services.py).
         known = any(row.service is Service.cosyvoice and row.stem == model["name"] for row in ROWS)
         fits = known and not model["streaming"] and not config["export"]["dynamic_batch"]
         if fits and report["verified"] and config["deploy"] is None and config["model_dir"]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cosybuild.config.groups.deploy import DeploySettings, InstanceKind, Service, TritonBackend
 from cosybuild.deploy.deliverable import GRAPH, PLAN, Deliverable
-from cosybuild.deploy.names import Row, bundle_name, rows_for
+from cosybuild.deploy.services import Row, bundle_name, rows_for
 from cosybuild.deploy.staging import Put
 from cosybuild.deploy.triton import config_text, model_file, model_name
 from cosybuild.deploy.triton_voice import voice_config, voice_model, voice_model_name

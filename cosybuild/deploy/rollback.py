@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosybuild.deploy.apply import PART, begin, finish, missing
 from cosybuild.deploy.confined import check_journal, check_names
+from cosybuild.deploy.journal import PART, begin, finish, missing
 from cosybuild.deploy.staging import Put, stage_one
 from cosybuild.deploy.state import (
     BackupRecord,

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from cosybuild.deploy.apply import PART, apply, begin, discard_backup, discard_leftovers, finish
 from cosybuild.deploy.confined import STAGING, check_names
+from cosybuild.deploy.journal import PART, apply, begin, discard_backup, discard_leftovers, finish
 from cosybuild.deploy.staging import Put, link_or_copy, stage_all
 from cosybuild.deploy.state import (
     BackupRecord,

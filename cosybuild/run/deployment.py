@@ -23,7 +23,7 @@ def check_deployment(request: Request) -> None:
     deploy = request.settings.deploy
     if deploy is None:
         return
-    from cosybuild.deploy.target import check_target  # imported late, because few runs need it
+    from cosybuild.deploy.directory_check import check_target  # imported late, because few runs need it
 
     check_target(deploy, request.subject.family)
     parts = {name: part.subject for name, part in request.parts.items()} or {request.subject.stem: request.subject}
@@ -52,9 +52,9 @@ def deploy_run(request: Request, directory: Path, pending: Sequence[str]) -> dic
         pending: the steps that wait for another machine, one text each.
 
     Raises:
-        DeployError, ConfigurationError: see `deploy.service.deploy`.
+        DeployError, ConfigurationError: see `deploy.deploy.deploy`.
     """
-    from cosybuild.deploy.service import deploy  # imported late, because few runs need it
+    from cosybuild.deploy.deploy import deploy  # imported late, because few runs need it
 
     check_deployment(request)  # again, because the directory can have changed during the build
     assert request.settings.deploy is not None

@@ -14,7 +14,7 @@ from cosybuild.building.stage import RunContext, Stage
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
 from cosybuild.verification.cases import Case
-from cosybuild.verification.lowered import to_float32, typed_inputs
+from cosybuild.verification.lowered_gates import to_float32, typed_inputs
 from cosybuild.verification.scope import lowered_cases_of
 
 LONGEST = 128

@@ -76,7 +76,7 @@ class PrecisionStage(Stage[Request]):
             sizes = calibration_sizes(precision, request.subject.spec, request.profiles)
             chosen["calibration"] = {"sizes": list(sizes), "seed": precision.calibration_seed}
         if self._method is Method.search:
-            from cosybuild.verification.lowered import settings as lowered_settings
+            from cosybuild.verification.lowered_gates import settings as lowered_settings
 
             # The search also depends on the gates and the inputs of `verify lowered`.
             chosen["search"] = lowered_settings(request)

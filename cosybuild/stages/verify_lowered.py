@@ -28,8 +28,8 @@ from cosybuild.verification.calls import infer_case
 from cosybuild.verification.cases import Case, sizes_left_out
 from cosybuild.verification.hops import Hop
 from cosybuild.verification.judge import Judged, judge
-from cosybuild.verification.lowered import ADVICE, limits_of, to_float32, typed_inputs
-from cosybuild.verification.lowered import settings as lowered_settings
+from cosybuild.verification.lowered_gates import ADVICE, limits_of, to_float32, typed_inputs
+from cosybuild.verification.lowered_gates import settings as lowered_settings
 from cosybuild.verification.property_checks import Examined, check_contract, with_dtype
 from cosybuild.verification.reference import Reference, read_reference
 from cosybuild.verification.scope import (

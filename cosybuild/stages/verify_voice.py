@@ -19,7 +19,7 @@ from cosybuild.numerics.gates import plain_gate
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
 from cosybuild.system.typed_json import to_json
-from cosybuild.verification.lowered import of_kind
+from cosybuild.verification.lowered_gates import of_kind
 from cosybuild.verification.scope import is_lowered, verify_settings
 from cosybuild.verification.voice_cases import PARTS, parts_without_profile, utterance, voice_cases, voice_facts
 from cosybuild.verification.voice_comparison import (

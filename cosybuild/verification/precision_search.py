@@ -17,7 +17,7 @@ from cosybuild.config.groups.precision import PrecisionSettings
 from cosybuild.errors import PrecisionError
 from cosybuild.request import Request
 from cosybuild.system.typed_json import to_json
-from cosybuild.verification.lowered import fault_of, to_float32, typed_inputs
+from cosybuild.verification.lowered_gates import fault_of, to_float32, typed_inputs
 from cosybuild.verification.scope import lowered_cases_of
 
 if TYPE_CHECKING:

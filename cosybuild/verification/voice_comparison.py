@@ -21,7 +21,7 @@ from cosybuild.numerics.metrics import METRICS, Kind, measure
 from cosybuild.request import Request
 from cosybuild.verification.cases import Case
 from cosybuild.verification.judge import Advice, Judged, Limits, judge
-from cosybuild.verification.lowered import of_kind
+from cosybuild.verification.lowered_gates import of_kind
 from cosybuild.verification.solver_comparison import bounds_of
 from cosybuild.verification.voice_cases import PARTS, Utterance
 from cosybuild.verification.voice_runs import Reference, Spoken

@@ -11,7 +11,7 @@ import pytest
 
 from cosybuild.__main__ import main
 from cosybuild.config.groups.deploy import DeploySettings, Service
-from cosybuild.deploy.service import deploy
+from cosybuild.deploy.deploy import deploy
 from cosybuild.system.environment import Environment
 from tests.deploy.delivering import estimator_shapes, put_graph, put_plan
 

@@ -12,8 +12,8 @@ import pytest
 
 from cosybuild.config.groups.deploy import DeploySettings, Service
 from cosybuild.deploy import transaction
+from cosybuild.deploy.deploy import deploy
 from cosybuild.deploy.rollback import rollback
-from cosybuild.deploy.service import deploy
 from cosybuild.system.environment import Environment
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from cosybuild.config.groups.deploy import DeploySettings, Service
-from cosybuild.deploy import apply, staging, transaction
+from cosybuild.deploy import journal, staging, transaction
+from cosybuild.deploy.deploy import deploy
 from cosybuild.deploy.rollback import rollback
-from cosybuild.deploy.service import deploy
 from cosybuild.directory_in_service import view_of
 from cosybuild.system.environment import Environment
 from tests.deploy.delivering import answer_of, put_estimator, tree
@@ -134,7 +134,7 @@ def test_without_any_one_of_the_syncs_a_power_cut_can_leave_neither_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     put_in_service(tmp_path, 1)
-    for module in (apply, transaction, staging):
+    for module in (journal, transaction, staging):
         monkeypatch.setattr(module, name, lambda path: None, raising=False)
     service = tmp_path / "service"
     before = tree(service)

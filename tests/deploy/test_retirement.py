@@ -12,8 +12,8 @@ import pytest
 
 from cosybuild.cli import check
 from cosybuild.config.groups.deploy import DeploySettings, Service, TritonSettings
+from cosybuild.deploy.deploy import deploy, facts_text
 from cosybuild.deploy.rollback import rollback
-from cosybuild.deploy.service import deploy, facts_text
 from cosybuild.errors import ArtifactRefused, DeployError, ServingError, VariantRefused
 from cosybuild.manifest import manifest_path, read_manifest, write_manifest
 from cosybuild.runtime import load_estimator

@@ -12,9 +12,9 @@ import pytest
 from cosybuild.__main__ import main
 from cosybuild.cli import check
 from cosybuild.config.groups.deploy import DeploySettings, Service
-from cosybuild.deploy import apply, transaction
+from cosybuild.deploy import journal, transaction
+from cosybuild.deploy.deploy import deploy
 from cosybuild.deploy.rollback import backups, rollback
-from cosybuild.deploy.service import deploy
 from cosybuild.directory_in_service import STATE, view_of
 from cosybuild.errors import ArtifactRefused, DeployError
 from cosybuild.runtime import load
@@ -52,7 +52,7 @@ def killed(monkeypatch: pytest.MonkeyPatch, where: str, body: Callable[[], objec
         raise Killed
 
     with monkeypatch.context() as patch:
-        for module in (apply, transaction):
+        for module in (journal, transaction):
             if hasattr(module, where):
                 patch.setattr(module, where, end)
         with pytest.raises(Killed):

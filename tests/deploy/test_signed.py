@@ -13,8 +13,8 @@ import pytest
 
 from cosybuild.__main__ import main
 from cosybuild.config.groups.deploy import DeploySettings, Service
+from cosybuild.deploy.deploy import deploy
 from cosybuild.deploy.rollback import rollback
-from cosybuild.deploy.service import deploy
 from cosybuild.errors import ConfigurationError
 from cosybuild.manifest import file_fact, manifest_text
 from cosybuild.signing import key_fingerprint, sign

@@ -9,8 +9,8 @@ import pytest
 
 from cosybuild.config.groups.deploy import DeploySettings, InstanceKind, Service, TritonBackend, TritonSettings
 from cosybuild.deploy.deliverable import Deliverable
+from cosybuild.deploy.deploy import deploy
 from cosybuild.deploy.rollback import rollback
-from cosybuild.deploy.service import deploy
 from cosybuild.deploy.triton import config_text
 from cosybuild.errors import ConfigurationError, DeployError
 from cosybuild.manifest import read_manifest

@@ -11,9 +11,9 @@ import pytest
 
 from cosybuild.cli.check import main as check
 from cosybuild.config.groups.deploy import DeploySettings, Service
+from cosybuild.deploy.deploy import deploy, facts_text
 from cosybuild.deploy.inspect import CURRENT, Finding, inspect
 from cosybuild.deploy.rollback import rollback
-from cosybuild.deploy.service import deploy, facts_text
 from cosybuild.directory_in_service import STATE
 from cosybuild.errors import ArtifactRefused, DeployError
 from cosybuild.manifest import SUFFIX, read_manifest

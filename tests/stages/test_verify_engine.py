@@ -35,7 +35,7 @@ from cosybuild.stages.verify_engine import (
     in_place_of,
 )
 from cosybuild.system.environment import Environment, Gpu
-from cosybuild.verification.lowered import gate_of
+from cosybuild.verification.lowered_gates import gate_of
 from cosybuild.verification.reference import Reference, read_reference
 from tests.stages.building import Bench, graph_of, tiny
 

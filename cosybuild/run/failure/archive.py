@@ -26,7 +26,7 @@ from cosybuild.models.real_inputs import GivenBatch
 from cosybuild.request import Request
 from cosybuild.run.failure.causes import Signs, match
 from cosybuild.run.failure.index import Given, SubjectFacts
-from cosybuild.run.tar_archive import Form, pack
+from cosybuild.run.safe_archive import Form, pack
 from cosybuild.store.artifact import Artifact
 from cosybuild.system.typed_json import to_json
 
@@ -201,7 +201,7 @@ def _lowering(
     from cosybuild.precision.graph import prepare
     from cosybuild.precision.noise_profile import profile, profile_facts
     from cosybuild.precision.storage import storage_of
-    from cosybuild.verification.lowered import fault_of, to_float32, typed_inputs
+    from cosybuild.verification.lowered_gates import fault_of, to_float32, typed_inputs
 
     storage = storage_of(request.settings.precision.target)
     assert storage is not None

@@ -24,7 +24,7 @@ from cosybuild.run.failure.causes import Diagnosis
 from cosybuild.run.failure.index import FailureIndex, Part
 from cosybuild.run.imported_run import without_local
 from cosybuild.run.limits import ProcessLimits, call_limited
-from cosybuild.run.tar_archive import Bounds, unpack_archive
+from cosybuild.run.safe_archive import Bounds, unpack_archive
 from cosybuild.stages.pipeline import stages_for
 from cosybuild.store.artifact import Artifact
 from cosybuild.system.environment import Environment
@@ -183,7 +183,7 @@ def _part(place: Path, cut: Part, request: Request, archive: Path) -> str | None
     from cosybuild.backends.session import InferenceFailed
     from cosybuild.onnxgraph.files import load_model
     from cosybuild.precision.failing_part import part_fault
-    from cosybuild.verification.lowered import fault_of
+    from cosybuild.verification.lowered_gates import fault_of
 
     paths = [place / "cut" / name for name in ("lowered.onnx", "reference.onnx")]
     for path in paths:

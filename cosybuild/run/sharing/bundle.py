@@ -22,8 +22,8 @@ from cosybuild.report.noise_profile import PLOT
 from cosybuild.run.deliver import ARTIFACTS
 from cosybuild.run.failure.archive import FAILURE_ARCHIVE
 from cosybuild.run.recorded import REPORT_PAGE, REPORT_TEXT, RecordedRun
-from cosybuild.run.sharing.members import is_record_or_data
-from cosybuild.run.tar_archive import Form, pack
+from cosybuild.run.safe_archive import Form, pack
+from cosybuild.run.sharing.allowed_files import is_record_or_data
 from cosybuild.store.key import CacheKey
 from cosybuild.store.remote import Remote
 from cosybuild.store.store import Store

@@ -1,6 +1,6 @@
 """The import of bundles that other people made. Nothing in a bundle is trusted.
 
-An import checks every member (`run.tar_archive`), accepts only records and data (`members`), parses every record before
+An import checks every member (`run.safe_archive`), accepts only records and data (`allowed_files`), parses every record before
 it keeps anything (`import_check`), and marks the run as imported (`run.imported_run`). The results of steps are added
 to the store only if the user requests it, with the same checks as results from a remote.
 """
@@ -19,10 +19,10 @@ from typing import Any
 from cosybuild.errors import ConfigurationError, StoreError
 from cosybuild.filename import fault_of
 from cosybuild.run.imported_run import Origin, origin_of_run, write_mark
+from cosybuild.run.safe_archive import Bounds, open_archive
+from cosybuild.run.sharing.allowed_files import is_record_or_data
 from cosybuild.run.sharing.bundle import BUNDLE, RUN, STORE, Index, may_contain
 from cosybuild.run.sharing.import_check import check_records
-from cosybuild.run.sharing.members import is_record_or_data
-from cosybuild.run.tar_archive import Bounds, open_archive
 from cosybuild.signing import verify
 from cosybuild.store.key import CacheKey
 from cosybuild.store.remote import Remote

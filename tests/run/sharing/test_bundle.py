@@ -12,9 +12,9 @@ import pytest
 from cosybuild.errors import ConfigurationError, StoreError
 from cosybuild.run.imported_run import MARK, origin_of_run
 from cosybuild.run.recorded import RecordedRun, read_run
+from cosybuild.run.safe_archive import pack
 from cosybuild.run.sharing.bundle import BUNDLE, write_bundle
 from cosybuild.run.sharing.import_bundle import ImportedBundle, plain_facts, read_bundle
-from cosybuild.run.tar_archive import pack
 from cosybuild.store.store import Store
 from tests.building.fakes import Bench
 from tests.run.sharing.conftest import written

@@ -13,8 +13,8 @@ import pytest
 
 from cosybuild.cli.check import main as check
 from cosybuild.config.groups.deploy import DeploySettings, Service, TritonBackend, TritonSettings
+from cosybuild.deploy.deploy import deploy
 from cosybuild.deploy.rollback import rollback
-from cosybuild.deploy.service import deploy
 from cosybuild.errors import ArtifactRefused, ConfigurationError, VariantRefused
 from cosybuild.runtime import load_voice
 from cosybuild.runtime.voice import Voice

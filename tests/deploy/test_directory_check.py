@@ -8,7 +8,7 @@ import pytest
 
 from cosybuild.config.groups.deploy import DeploySettings, Service
 from cosybuild.config.groups.model import Family
-from cosybuild.deploy.target import check_target
+from cosybuild.deploy.directory_check import check_target
 from cosybuild.errors import DeployError
 
 DATA = Path(__file__).resolve().parents[1] / "data"

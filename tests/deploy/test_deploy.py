@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from cosybuild.config.groups.deploy import DeploySettings, Service
+from cosybuild.deploy.deploy import deploy, facts_text
 from cosybuild.deploy.rollback import backups, rollback
-from cosybuild.deploy.service import deploy, facts_text
 from cosybuild.errors import DeployError
 from cosybuild.system.environment import Environment, Gpu
 from tests.deploy.delivering import estimator_shapes, put_graph, put_plan, tree

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cosybuild.run.sharing.members import is_record_or_data
+from cosybuild.run.sharing.allowed_files import is_record_or_data
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from cosybuild.errors import ConfigurationError
-from cosybuild.run.tar_archive import Bounds, Form, open_archive, pack, unpack_archive
+from cosybuild.run.safe_archive import Bounds, Form, open_archive, pack, unpack_archive
 from cosybuild.system.json_records import SCHEMA
 
 FORM = Form("parcel", "parcel.json", ("run", "store"), "send it again")

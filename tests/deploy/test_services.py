@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from cosybuild.config.groups.deploy import DeploySettings, Service
+from cosybuild.deploy.deploy import deploy
 from cosybuild.deploy.rollback import rollback
-from cosybuild.deploy.service import deploy
 from cosybuild.errors import DeployError
 from cosybuild.onnxgraph.header import read_header
 from cosybuild.system.environment import Environment
