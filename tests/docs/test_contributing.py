@@ -42,7 +42,7 @@ def environment(place: Place) -> dict[str, str]:
 
 def test_there_is_a_diff_for_each_kind_of_addition() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    assert len(DIFFS) == text.count("\n## Add a ") == 3
+    assert len(DIFFS) == text.count("\n## Add a ") == 4
 
 
 def test_the_diffs_of_the_profile_and_the_stage_work(changed: Place) -> None:
@@ -67,6 +67,13 @@ def test_the_diff_of_the_model_works(changed: Place, tmp_path: Path) -> None:
         "model=loudness", "trt=none", "trt_profile=short", "model.frames_per_second=50", env=environment(changed)
     )
     assert [artifact["name"] for artifact in place.report()["artifacts"]] == ["loudness.fp32.onnx", "outline.txt"]
+
+
+def test_the_diff_of_the_service_works(changed: Place) -> None:
+    words = ("trt=none", "trt_profile=short", "verify=upstream", "deploy=acme", "deploy.dir=model", "deploy.force=true")
+    ran = changed.cosybuild("model_dir=model", *words, env=environment(changed))
+    assert "deployed to model (acme)" in ran.out
+    assert (changed.directory / "model" / "flow.decoder.estimator.acme.onnx").is_file()
 
 
 def test_the_added_code_passes_the_linter(changed: Place) -> None:

@@ -1,8 +1,8 @@
 """The import of bundles that other people made. Nothing in a bundle is trusted.
 
-An import checks every member (`run.safe_archive`), accepts only records and data (`allowed_files`), parses every record before
-it keeps anything (`import_check`), and marks the run as imported (`run.imported_run`). The results of steps are added
-to the store only if the user requests it, with the same checks as results from a remote.
+An import checks every member (`run.safe_archive`), accepts only records and data (`allowed_files`), parses every record
+before it keeps anything (`import_check`), and marks the run as imported (`run.imported_run`). The results of steps are
+added to the store only if the user requests it, with the same checks as results from a remote.
 """
 
 from __future__ import annotations
