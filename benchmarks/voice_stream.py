@@ -8,15 +8,15 @@ SERVICE has a voice with streaming attention, a cached estimator, and in version
     P="python -m cosybuild model=cosyvoice2 model.streaming=true verify=off trt=none deploy=bundle deploy.dir=SERVICE
        deploy.force=true"
     $P component=token2wav deploy.create=true
-    $P model.cache=true model.cache_frames=500
-    $P model.cache=true model.cache_frames=500 component=frontend
+    $P component=token2wav model.cache=true model.cache_frames=500
 
 `chunk` times one chunk of the attention (one second of speech in the published models): the front end for its tokens,
 all steps of the solver with the cached estimator, and the vocoder's window. The state of the stream has the size that
 it has after the stated time, with drawn values, because the time does not depend on them. Rounds go through all
 histories forth and back. `whole` is upstream's way: front end, estimator and vocoder compute all frames so far. One
-step of its solver is timed, next to one step with caches, and multiplied. The last line has the paired ratio of the
-longest and the shortest history.
+step of its solver is timed, next to one step with caches, and multiplied. With `--clock processor --threads 1` the
+seconds are those of the processor, which other programs of a busy machine change less. The last line has the paired
+ratio of the longest and the shortest history.
 
 `cap` streams one utterance with caps of the history and without one, and prints the signal-to-noise ratio of the mel
 and the distances of the waveform from those without. All figures are Markdown tables.
@@ -50,17 +50,15 @@ SPEAKER = 192
 """Width of the speaker vector in all versions."""
 
 
-def timed(call: Callable[[], object]) -> float:
-    """Return the wall-clock seconds of a call."""
-    begin = time.perf_counter()
-    call()
-    return time.perf_counter() - begin
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+Clock = Callable[[], float]
 
 
 class Chunks:
     """The calls of one chunk after any history; the arrays of a capped history are shared by all histories."""
 
-    def __init__(self, voice: Voice, rng: np.random.Generator) -> None:
+    def __init__(self, voice: Voice, rng: np.random.Generator, clock: Clock) -> None:
+        self.clock = clock
         flow = voice._streaming
         if flow is None or flow.cached is None:
             raise SystemExit("the directory has no cached estimator beside a streaming voice")
@@ -83,6 +81,12 @@ class Chunks:
 
     def _normal(self, shape: Sequence[int]) -> Array:
         return self.rng.standard_normal(tuple(shape), np.float32)
+
+    def timed(self, call: Callable[[], object]) -> float:
+        """Return the seconds of a call by the chosen clock."""
+        begin = self.clock()
+        call()
+        return self.clock() - begin
 
     def kept_bytes(self) -> int:
         """Return the bytes of the state of the stream."""
@@ -113,21 +117,21 @@ class Chunks:
     def step(self, history: int) -> float:
         """Time one step of the solver with caches."""
         self.steps._frames, self.steps._step = history, 0
-        return timed(lambda: solve(self.steps, *self.conditions(self.frames), steps=1))
+        return self.timed(lambda: solve(self.steps, *self.conditions(self.frames), steps=1))
 
     def whole_step(self, history: int) -> float:
         """Time one step of the solver on all frames."""
         given = self.conditions(history + self.frames)
-        return timed(lambda: solve(self.flow.estimator, *given, steps=1))
+        return self.timed(lambda: solve(self.flow.estimator, *given, steps=1))
 
     def chunk(self, history: int) -> dict[str, float]:
         """Time the parts of one chunk with caches and windows."""
         facts, ratio = self.facts, self.facts.frames_per_token
         given, last = self.given(history), self.steps.last
-        taken = {"front end": timed(lambda: self.front(given, history // ratio, last=last))}
+        taken = {"front end": self.timed(lambda: self.front(given, history // ratio, last=last))}
         self.steps._frames, self.steps._step = history, 0
         conditions = self.conditions(self.frames)
-        taken["solver"] = timed(lambda: solve(self.steps, *conditions, steps=facts.steps))
+        taken["solver"] = self.timed(lambda: solve(self.steps, *conditions, steps=facts.steps))
         before, behind = facts.context
         mel = speech_mel(self.rng, before + behind + self.frames, facts.mel).T[np.newaxis]
         stream = VocoderStream(self.voice.vocoder, facts, Noise(source=self._noise(history), phase=None))
@@ -136,7 +140,7 @@ class Chunks:
             history - before - behind,
             history - behind,
         )
-        taken["vocoder"] = timed(lambda: stream.push(mel[:, :, before + behind :]))
+        taken["vocoder"] = self.timed(lambda: stream.push(mel[:, :, before + behind :]))
         return taken
 
     def _noise(self, history: int) -> Array:
@@ -145,10 +149,10 @@ class Chunks:
     def whole(self, history: int) -> dict[str, float]:
         """Time the parts on all frames so far; the solver's time is that of one step, multiplied."""
         given, steps = self.given(history), self.facts.steps
-        taken = {"front end": timed(lambda: self.flow.frontend(**given))}
+        taken = {"front end": self.timed(lambda: self.flow.frontend(**given))}
         taken["solver"] = steps * self.whole_step(history)
         mel = speech_mel(self.rng, history + self.frames, self.facts.mel).T[np.newaxis]
-        taken["vocoder"] = timed(lambda: self.voice.vocode(mel, noise=Noise(source=self._noise(history))))
+        taken["vocoder"] = self.timed(lambda: self.voice.vocode(mel, noise=Noise(source=self._noise(history))))
         return taken
 
 
@@ -162,11 +166,19 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> str:
     return f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
 
 
-def chunk(service: Path, seconds: Sequence[float], rounds: int, whole_rounds: int, threads: int) -> None:
-    """Print the times of a chunk after each history."""
+def chunk(
+    service: Path,
+    seconds: Sequence[float],
+    whole_seconds: Sequence[float],
+    rounds: int,
+    whole_rounds: int,
+    threads: int,
+    clock: Clock,
+) -> None:
+    """Print the times of a chunk after each history, with upstream's way after those in `whole_seconds`."""
     voice = load_voice(service, threads=threads, trust=True)
     facts = voice.facts
-    calls = Chunks(voice, np.random.default_rng(0))
+    calls = Chunks(voice, np.random.default_rng(0), clock)
     rate = facts.sample_rate / facts.hop
     histories = [round(one * rate / calls.frames) * calls.frames for one in seconds]
     calls.chunk(histories[0])  # a first call allocates
@@ -181,16 +193,19 @@ def chunk(service: Path, seconds: Sequence[float], rounds: int, whole_rounds: in
     print("| ---: " * (len(heads) + 4) + "|")
     for history in histories:
         whole, paired = [], []
-        for _ in range(whole_rounds):
+        for _ in range(whole_rounds if history / rate in whole_seconds else 0):
             before = calls.step(history)
             whole.append(calls.whole(history))
             around = (before + calls.step(history)) / 2
             paired.append(around / (whole[-1]["solver"] / facts.steps))
-        cells = [f"{middle(rows, part):.3f} s" for part in parts for rows in (whole, own[history])]
-        totals = [statistics.median(sum(row.values()) for row in rows) for rows in (whole, own[history])]
-        cells += [f"{total:.2f} s" for total in totals] + [f"{statistics.median(paired):.3f}"]
+        cells = [f"{middle(rows, part):.3f} s" if rows else "" for part in parts for rows in (whole, own[history])]
+        totals = [[sum(row.values()) for row in rows] for rows in (whole, own[history])]
+        cells += [f"{statistics.median(total):.2f} s" if total else "" for total in totals]
+        cells += [f"{statistics.median(paired):.3f}" if paired else ""]
         print(f"| {history / rate:g} | {' | '.join(cells)} |", flush=True)
     first, last = ([sum(row.values()) for row in own[history]] for history in (histories[0], histories[-1]))
+    for history in histories:
+        print(f"chunks after {history / rate:g} s: {', '.join(f'{sum(row.values()):.2f}' for row in own[history])}")
     print(f"\nchunk, own: after {histories[-1] / rate:g} s / after {histories[0] / rate:g} s: {ratios(first, last)}")
 
 
@@ -253,14 +268,17 @@ def main() -> None:
     parser.add_argument("what", choices=("chunk", "cap"))
     parser.add_argument("service", type=Path)
     parser.add_argument("--history", type=float, nargs="+", default=[10.0, 30.0, 60.0])
+    parser.add_argument("--whole-history", type=float, nargs="*", help="where upstream's way is timed; default: all")
     parser.add_argument("--caps", type=int, nargs="+", default=[100, 250])
     parser.add_argument("--seconds", type=float, default=12.0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--whole-rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     given = parser.parse_args()
     if given.what == "chunk":
-        chunk(given.service, given.history, given.rounds, given.whole_rounds, given.threads)
+        whole = given.history if given.whole_history is None else given.whole_history
+        chunk(given.service, given.history, whole, given.rounds, given.whole_rounds, given.threads, CLOCKS[given.clock])
     else:
         cap(given.service, given.caps, given.seconds, given.threads)
 
