@@ -40,6 +40,8 @@ BEGIN, END = "<!-- made by benchmarks/foreign_models.py -->", "<!-- end of what 
 INTERNAL, GATE = 70, 5
 LONGEST = 600
 """Seconds after which a build counts as crashed."""
+LONGEST_CELL = 240
+"""Characters of a sentence in the table."""
 
 
 @dataclass(frozen=True)
@@ -195,11 +197,16 @@ def page(found: Mapping[tuple[str, str, str], Outcome]) -> str:
 
 
 def _short(why: str) -> str:
-    """Return the sentence of an error without its next step, without paths, and as one cell of a table."""
-    text = " ".join(why.split("\nNext:")[0].split())
-    text = re.sub(r"(/[\w.+-]+)+/", "", text)
-    text = re.sub(r"[|<>*_\[\]`]", lambda found: "\\" + found[0], text[:260])
-    return text + ("..." if len(why) > 260 else "")
+    """Return the sentence of an error and its next step as one cell of a table, without directories."""
+    said, _, following = why.partition("\nNext:")
+    parts = [said, *([f"Next: {following}"] if following else [])]
+    return " ".join(_cell(part) for part in parts)
+
+
+def _cell(text: str) -> str:
+    plain = re.sub(r"(/[\w.+-]+)+/", "", " ".join(text.split()))
+    cut = plain if len(plain) <= LONGEST_CELL else f"{plain[:LONGEST_CELL]}..."
+    return re.sub(r"[|<>*_\[\]`{}]", lambda found: "\\" + found[0], cut)
 
 
 def _recorded(record: Path) -> dict[tuple[str, str, str], Outcome]:
