@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosybuild import figure
+from cosybuild.backends.openvino.requirements import OPENVINO
 from cosybuild.building.stage import RunContext, Stage
 from cosybuild.building.wiring import in_part
 from cosybuild.config.groups.precision import Target
@@ -17,6 +18,7 @@ from cosybuild.config.groups.vocoder import Cut
 from cosybuild.models.variant import CACHED
 from cosybuild.numerics.gates import plain_gate
 from cosybuild.request import Request
+from cosybuild.stages.openvino import expand_openvino_stages, ov_settings
 from cosybuild.store.result import StageResult
 from cosybuild.system.typed_json import to_json
 from cosybuild.verification.lowered_gates import of_kind
@@ -35,12 +37,14 @@ from cosybuild.verification.voice_comparison import (
     yardstick,
 )
 from cosybuild.verification.voice_media import media_of
-from cosybuild.verification.voice_runs import Spoken, composition, load_reference, open_graph, speak
+from cosybuild.verification.voice_runs import Spoken, composition, load_reference, open_graph, open_ir, speak
 
 if TYPE_CHECKING:
     from cosybuild.runtime.voice.arrays import Part
 
 SCHEMA = 1
+IR_ESTIMATOR = in_part(PARTS[1], OPENVINO)
+"""The slot of the estimator's OpenVINO IR, which a service may use with the other parts as graphs."""
 
 MEDIA = "voice_media"
 """The slot with the sounds and pictures that the report's page shows."""
@@ -56,11 +60,16 @@ class VerifyVoiceStage(Stage[Request]):
     label = "verify voice"
     does = "compares the whole voice, from tokens to a waveform, with the model"
     version = 2  # since version 2 it also makes sounds and pictures
-    needs = tuple(in_part(part, slot) for part in PARTS for slot in ("graph", "weights?", "lowered?"))
+    needs: tuple[str, ...] = tuple(in_part(part, slot) for part in PARTS for slot in ("graph", "weights?", "lowered?"))
     makes = ("voice_verification", MEDIA)
-    packages = ("torch", "numpy", "onnxruntime", "onnxruntime-gpu")
+    packages: tuple[str, ...] = ("torch", "numpy", "onnxruntime", "onnxruntime-gpu")
     # Rounding errors differ between CPUs.
     deterministic = False
+
+    def __init__(self, *, runs_ir: bool = False) -> None:
+        if runs_ir:
+            self.needs = (*self.needs, IR_ESTIMATOR)
+            self.packages = (*self.packages, "openvino")
 
     def settings(self, request: Request) -> Mapping[str, Any]:
         """Return the settings that change the result. The contents of graphs and weights are in the key as inputs."""
@@ -74,6 +83,7 @@ class VerifyVoiceStage(Stage[Request]):
             "parts": {part: _subject(request.of(part)) for part in PARTS},
             "target": target.value,
             "gates": _lowered_gates(request),
+            **({"openvino": ov_settings(request).precision.value} if IR_ESTIMATOR in self.needs else {}),
         }
 
     def run(self, context: RunContext) -> StageResult:
@@ -108,7 +118,10 @@ def expand_verify_voice_stages(request: Request) -> tuple[VerifyVoiceStage, ...]
     """
     if request.settings.verify is None or request.settings.vocoder.cut is not Cut.none:
         return ()
-    return (VerifyVoiceStage(),)
+    estimator = request.of(PARTS[1])
+    steps = expand_openvino_stages(estimator)
+    runs_ir = bool(steps) and not any(step.missing(estimator, request.environment) for step in steps)
+    return (VerifyVoiceStage(runs_ir=runs_ir),)
 
 
 def _subject(request: Request) -> dict[str, Any]:
@@ -141,16 +154,23 @@ def _notes(request: Request) -> Iterator[str]:
             yield f"{case.name} is outside the profiles of {', '.join(parts)}; graphs take it, engines do not"
 
 
-def forms(inputs: Mapping[str, object], target: Target, *, cached: bool = False) -> list[Form]:
+def forms(
+    inputs: Mapping[str, object], target: Target, *, cached: bool = False, ir: Target = Target.fp32
+) -> list[Form]:
     """Return the forms to compare: float32, each lowered part alone, and all lowered parts.
 
     Args:
         inputs: the filled slots, named `part.slot`.
         target: the precision of the lowered graphs.
         cached: True if the estimator has caches; the first and the last form are then compared in chunks, too.
+        ir: the precision of the estimator's OpenVINO IR, which is compared with the other parts in float32.
     """
     plain = dict.fromkeys(PARTS, "graph")
     lowered = tuple(part for part in PARTS if in_part(part, "lowered") in inputs)
+    irs: list[Form] = []
+    if IR_ESTIMATOR in inputs:
+        slots = {**plain, PARTS[1]: OPENVINO}
+        irs.append(Form(f"openvino {ir.value} estimator", slots, (PARTS[1],) if ir is not Target.fp32 else (), ir))
     found = [Form("fp32", plain)]
     if cached:
         found.append(Form("fp32 in chunks", plain, in_chunks=True))
@@ -161,7 +181,7 @@ def forms(inputs: Mapping[str, object], target: Target, *, cached: bool = False)
     if lowered and cached:
         last = found[-1]
         found.append(replace(last, name=f"{last.name} in chunks", in_chunks=True))
-    return found
+    return found + irs
 
 
 @dataclass
@@ -200,7 +220,8 @@ class _Proof:
         streaming = request.of(PARTS[1]).subject.streaming
         subjects = {part: request.of(part).subject for part in PARTS}
         compose, cached = composition(subjects), CACHED in subjects[PARTS[1]].form
-        asked = forms(context.inputs, request.settings.precision.target, cached=cached)
+        ir = Target.fp32 if request.settings.ov is None else Target(request.settings.ov.precision.value)
+        asked = forms(context.inputs, request.settings.precision.target, cached=cached, ir=ir)
         parts = self._parts(asked)
         rows: list[Compared] = []
         lost: list[Loss] = []
@@ -229,8 +250,12 @@ class _Proof:
     def _parts(self, asked: list[Form]) -> dict[tuple[str, str], Part]:
         context, verify = self.context, verify_settings(self.context.request)
         emulated = self.context.request.settings.precision.target is Target.bf16
-        used = sorted({(part, slot) for form in asked for part, slot in form.slots.items()})
-        return {
+        used = sorted({(part, slot) for form in asked for part, slot in form.slots.items()} - {(PARTS[1], OPENVINO)})
+        irs = {}
+        if IR_ESTIMATOR in context.inputs:
+            precision = ov_settings(self.context.request).precision.value
+            irs[PARTS[1], OPENVINO] = open_ir(context.inputs[IR_ESTIMATOR].path, precision, verify.threads)
+        return irs | {
             (part, slot): open_graph(
                 context.inputs[in_part(part, slot)].path,
                 verify,

@@ -16,7 +16,7 @@ from typing import Any
 
 from cosybuild import figure
 from cosybuild.config.groups.precision import Target
-from cosybuild.numerics.gates import LOWERED_SOLVER, OF_KIND, RESOLUTION, Gate, plain_gate
+from cosybuild.numerics.gates import LOWERED_SOLVER, OF_KIND, RESOLUTION, Gate, gates_of_kinds, plain_gate
 from cosybuild.numerics.metrics import METRICS, Kind, measure
 from cosybuild.request import Request
 from cosybuild.verification.cases import Case
@@ -165,7 +165,9 @@ def limits_of(form: Form, float32: Mapping[Kind, Gate], request: Request) -> Lim
     """
     gates = dict(float32)
     if form.lowered:
-        sound = dict(of_kind(request.of(PARTS[2]))[Kind.waveform])
+        is_ir = form.slots[PARTS[1]] == "openvino"
+        kinds = gates_of_kinds(form.target, None) if is_ir else of_kind(request.of(PARTS[2]))
+        sound = dict(kinds[Kind.waveform])
         if form.flow_is_lowered:
             del sound["snr_db"]
             gates[Kind.mel] = mel_gate(request, form.target)
@@ -250,7 +252,8 @@ def losses(compared: Sequence[Compared], float32: Compared) -> list[Loss]:
         compared: all forms of one utterance.
         float32: the form in which every part is float32. Its noise is subtracted, because no lowered part causes it.
     """
-    alone = {one.form.lowered[0]: one for one in compared if len(one.form.lowered) == 1 and not one.form.in_chunks}
+    alone = {one.form.lowered[0]: one for one in compared if len(one.form.lowered) == 1 and not one.form.in_chunks
+             and one.form.slots[one.form.lowered[0]] != "openvino"}  # fmt: skip
 
     def noise(one: Compared, output: str) -> float:
         found, own = (_power(each.judged.outputs[output].figures["snr_db"]) for each in (one, float32))

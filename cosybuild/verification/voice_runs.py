@@ -231,6 +231,14 @@ def open_graph(path: Path, settings: Any, *, emulated: bool, workdir: Path) -> P
     return part_of(session, session.dtypes)
 
 
+def open_ir(path: Path, precision: str, threads: int) -> Part:
+    """Open an OpenVINO IR as a part; see `backends.openvino.session.load`."""
+    from cosybuild.backends.openvino.session import load
+
+    session = load(path, precision, threads=threads)
+    return part_of(session, session.dtypes)
+
+
 def _emulated(path: Path, workdir: Path) -> Path:
     import onnx_ir as ir
 

@@ -15,6 +15,8 @@ from cosybuild.config.groups.precision import Target
 from cosybuild.models.load import load_module
 from cosybuild.models.subject import Subject
 from cosybuild.models.variant import CACHED
+from cosybuild.numerics.gates import LOWERED_SOLVER, gates_of_kinds
+from cosybuild.numerics.metrics import Kind
 from cosybuild.request import Request
 from cosybuild.run.prepare import request_from_settings
 from cosybuild.runtime.voice.arrays import Array, Part
@@ -120,3 +122,23 @@ def test_the_vocoder_and_the_front_end_of_version_3_are_built_without_caches() -
     names = {part: subjects(3)[part].form for part in PARTS}
     assert names == {"frontend": (), "estimator": (CACHED,), "vocoder": ()}
     assert asked(3).of(ComponentName.vocoder.value).settings.model.cache_frames is None
+
+
+def test_an_ir_of_the_estimator_is_one_more_form_beside_graphs() -> None:
+    slots = dict.fromkeys([*(f"{part}.graph" for part in PARTS), "estimator.openvino"])
+    narrow, wide = (forms(slots, Target.fp32, ir=ir)[-1] for ir in (Target.bf16, Target.fp32))
+    assert narrow.slots == wide.slots == {"frontend": "graph", "estimator": "openvino", "vocoder": "graph"}
+    assert (narrow.name, narrow.lowered, narrow.target) == ("openvino bf16 estimator", ("estimator",), Target.bf16)
+    assert (wide.name, wide.lowered, wide.target) == ("openvino fp32 estimator", (), Target.fp32)
+    assert len(forms(dict.fromkeys(f"{part}.graph" for part in PARTS), Target.fp32)) == 1
+
+
+def test_an_ir_has_the_gates_of_its_own_precision_and_not_those_of_the_lowered_graphs() -> None:
+    slots = {**dict.fromkeys(PARTS, "graph"), "estimator": "openvino"}
+    form = Form("openvino bf16 estimator", slots, ("estimator",), Target.bf16)
+    found = limits_of(form, {}, joint(3, target=Target.fp32))
+    assert found.of_kind[Kind.mel] == LOWERED_SOLVER[Target.bf16]
+    assert found.of_kind[Kind.f0] == {}
+    expected = dict(gates_of_kinds(Target.bf16)[Kind.waveform])
+    del expected["snr_db"]
+    assert found.of_kind[Kind.waveform] == expected
