@@ -60,7 +60,7 @@ class IsolatedSession:
             break
         else:
             raise ExportError(
-                f"ONNX Runtime {_version()} crashes when it loads {path.name}, with and without its optimisations: "
+                f"ONNX Runtime {_version()} crashes when it loads the graph, with and without its optimisations: "
                 f"{crashes[Level.none]}.",
                 hint="Next: export with another opset or exporter, e.g. export=opset18 export.exporter=dynamo; "
                 "verify=off builds without a comparison, but a service with ONNX Runtime cannot load the graph either.",
@@ -69,7 +69,7 @@ class IsolatedSession:
         self.warning = ""
         if crashes:
             self.warning = (
-                f"{self.device} cannot optimise {path.name}: {next(iter(crashes.values()))}. It is verified with "
+                f"{self.device} cannot optimise the graph: {next(iter(crashes.values()))}. It is verified with "
                 f"{self.level.value}, and a service must open it with graph_optimization_level={self.level.value}"
             )
 
