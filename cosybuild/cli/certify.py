@@ -17,6 +17,7 @@ from cosybuild.certifying.task import Task
 from cosybuild.certifying.verdict import Outcome, Verdict
 from cosybuild.cli import units
 from cosybuild.cli.arguments import Parser
+from cosybuild.cli.output_file import output_file
 from cosybuild.cli.printed import say
 from cosybuild.config.composed import settings_from_words
 from cosybuild.config.groups.export import ExportSettings
@@ -56,8 +57,8 @@ def main(arguments: Sequence[str]) -> int:
         "whole pipelines (.npz; docs/howto/certify.md). Default: every "
         ".onnx below DIR",
     )
-    parser.option("--junit", "FILE", "write the verdicts as JUnit XML")
-    parser.option("--sarif", "FILE", "write the verdicts as SARIF 2.1.0")
+    parser.option("--junit", "FILE", "write the verdicts as JUnit XML", str)
+    parser.option("--sarif", "FILE", "write the verdicts as SARIF 2.1.0", str)
     parser.switch("--json", "print the verdicts as a JSON list")
     parser.switch(
         "--sign-off", "write a manifest beside each right file, so that `check` and the runtime accept the file"
@@ -67,6 +68,9 @@ def main(arguments: Sequence[str]) -> int:
         "--max-memory", "SIZE", "the largest memory for one file (default: 32 GiB; no limit with a GPU)", units.size
     )
     options = parser.parse_intermixed_args(list(arguments))
+    for flag in ("junit", "sarif"):
+        if (name := getattr(options, flag)) is not None:
+            setattr(options, flag, output_file(f"--{flag}", name))
     tasks = list(_tasks(options.words))
     verdicts = []
     for task in tasks:

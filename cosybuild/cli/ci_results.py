@@ -11,7 +11,7 @@ from typing import Any
 from cosybuild.building.record import Failure
 from cosybuild.cli.failure import recorded_failure, run_guarded
 from cosybuild.cli.printed import say
-from cosybuild.errors import INTERRUPTED, ConfigurationError, StoreError
+from cosybuild.errors import INTERRUPTED, StoreError
 from cosybuild.system.files import convert_disk_errors, write_atomic
 from cosybuild.system.typed_json import to_json
 
@@ -28,21 +28,9 @@ class CiResults:
 
     Args:
         junit: the JUnit file to write; None for no file.
-
-    Raises:
-        ConfigurationError: the directory of the file does not exist, or the file is a directory.
     """
 
     def __init__(self, junit: Path | None) -> None:
-        if junit is not None and not junit.parent.is_dir():
-            raise ConfigurationError(
-                f"--junit {junit}: the directory {junit.parent} does not exist.", hint=f"Next: mkdir -p {junit.parent}"
-            )
-        if junit is not None and junit.is_dir():
-            raise ConfigurationError(
-                f"--junit {junit} is a directory; the name of a file is expected.",
-                hint=f"Next: --junit {junit / 'results.xml'}",
-            )
         self._junit = junit
         self._summary = os.environ.get(STEP_SUMMARY) or None
         self._run: tuple[Mapping[str, Any], str] | None = None
@@ -93,10 +81,9 @@ class CiResults:
 
     def _append_summary(self, path: Path) -> None:
         if text := self._summary_text():
-            with convert_disk_errors("write", path, of_the_store=False), path.open(
-                "a", encoding="utf-8", errors="backslashreplace"
-            ) as file:  # fmt: skip
-                file.write(f"{text}\n")
+            data = f"{text}\n".encode("utf-8", "backslashreplace")
+            with convert_disk_errors("write", path, of_the_store=False), open(path, "ab", opener=_open_at_once) as file:
+                file.write(data)
 
     def _junit_text(self) -> str:
         from cosybuild.report.junit import junit_text
@@ -116,3 +103,8 @@ class CiResults:
         texts += [] if self._sweep is None else [sweep_markdown(self._sweep)]
         texts += [] if self._failure is None else [failure_text(to_json(self._failure))]
         return "\n".join(texts)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; a pipe without a reader is an error, where `open` would wait for a reader."""
+    return os.open(path, flags | os.O_NONBLOCK, 0o666)

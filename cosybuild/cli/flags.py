@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from cosybuild.cli.output_file import output_file
 from cosybuild.errors import ConfigurationError
 
 JSON_PLAN = "dry_run=json"
@@ -49,7 +50,7 @@ def split_flags(words: Sequence[str]) -> tuple[Flags, list[str]]:
     """Split a command line into the flags and the words for Hydra. Of several flags of one kind, the last one counts.
 
     Raises:
-        ConfigurationError: `--junit` has no file.
+        ConfigurationError: `--junit` has no file, or one that cannot be written (see `output_file`).
     """
     junit, words = _split_junit(words)
     volumes = [_VOLUMES[word] for word in words if word in _VOLUMES]
@@ -71,7 +72,7 @@ def _split_junit(words: Sequence[str]) -> tuple[Path | None, list[str]]:
                 f"{_JUNIT} needs the name of a file{f', not {name}' if name else ''}.",
                 hint=f"Next: {_JUNIT} results.xml",
             )
-    return None if name is None else Path(name), rest
+    return None if name is None else output_file(_JUNIT, name), rest
 
 
 def is_silent(words: Sequence[str]) -> bool:

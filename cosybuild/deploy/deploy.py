@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -189,8 +190,21 @@ def _present(root: Path, patterns: Sequence[str], brought: Mapping[str, object])
     """Return the existing files that a runtime would use in place of deployed files, without a check.
 
     `Row.retires` has the patterns of their names.
+
+    Raises:
+        DeployError: such a name is a directory, a pipe, a device, or a link without a target. The runtime would try it
+            first, and cosybuild moves only files.
     """
-    found = {path.relative_to(root).as_posix() for pattern in patterns for path in root.glob(pattern) if path.is_file()}
+    found = []
+    for path in sorted(root.iterdir()):  # `glob` leaves out links without a target
+        if not any(fnmatchcase(path.name, pattern) for pattern in patterns):
+            continue
+        if not path.is_file():
+            raise DeployError(
+                f"{path} is not a file, and the service would open it before a deployed file.",
+                hint="Next: move it to another place, and deploy again.",
+            )
+        found.append(path.name)
     return [name for name in found if name not in brought and not name.endswith((SUFFIX, NEXT))]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,8 @@ class BuiltPart:
 
         Raises:
             ServingError: an input is missing or unknown, has values of another kind, or has an index out of its range;
-                or the runtime ended the run with an error. Indices are checked here because the graph cannot report a
-                wrong one: it would read another row of its table.
+                the runtime ended the run with an error; or an output has another shape than the graph declares. Indices
+                are checked here because the graph cannot report a wrong one: it would read another row of its table.
             ShapeRefused: an input has another number of axes or another fixed size.
         """
         if set(inputs) != set(self._ports):
@@ -51,17 +51,22 @@ class BuiltPart:
             )
         given = {name: self._checked(name, np.asarray(values)) for name, values in inputs.items()}
         outputs = run_session(self._session, self.name, given)
-        return dict(zip([node.name for node in self._session.get_outputs()], outputs, strict=True))
+        nodes = self._session.get_outputs()
+        for node, values in zip(nodes, outputs, strict=True):
+            # ONNX Runtime only logs an output that contradicts the graph's own declaration.
+            if node.shape and not _fits(values.shape, node.shape):
+                raise ServingError(
+                    f"{self.name} computed {node.name} with the shape {values.shape}; "
+                    f"({_shown(node.shape)}) is expected.",
+                    hint="Next: run the build again and deploy it again.",
+                )
+        return dict(zip([node.name for node in nodes], outputs, strict=True))
 
     def _checked(self, name: str, values: Array) -> Array:
         port = self._ports[name]
         dtype = np.dtype(FROM_ONNXRUNTIME[port.type])
-        expected = tuple(size if isinstance(size, int) else None for size in port.shape)
-        if len(values.shape) != len(expected) or any(
-            wanted not in (None, size) for size, wanted in zip(values.shape, expected, strict=True)
-        ):
-            shown = ", ".join("any" if size is None else str(size) for size in expected)
-            raise ShapeRefused(f"{self.name}: {name} has the shape {values.shape}; ({shown}) is expected.")
+        if not _fits(values.shape, port.shape):
+            raise ShapeRefused(f"{self.name}: {name} has the shape {values.shape}; ({_shown(port.shape)}) is expected.")
         if (values.dtype.kind in "iu") != (dtype.kind in "iu") or values.dtype.kind not in "iufb":
             raise ServingError(f"{self.name}: {name} is {values.dtype}; {dtype} is expected.")
         if name in self.ranges and values.size:
@@ -110,3 +115,14 @@ def _load(path: Path, threads: int, trust: bool) -> BuiltPart:
 
         return BuiltPart(path.name, ir_session(admitted.path, admitted.manifest, threads), ranges)
     return BuiltPart(path.name, cpu_session(admitted.path, threads), ranges)
+
+
+def _fits(shape: Sequence[int], declared: Sequence[int | str | None]) -> bool:
+    """Return True if a shape has the declared number of axes and every declared fixed size."""
+    return len(shape) == len(declared) and all(
+        not isinstance(wanted, int) or wanted == size for size, wanted in zip(shape, declared, strict=True)
+    )
+
+
+def _shown(declared: Sequence[int | str | None]) -> str:
+    return ", ".join(str(size) if isinstance(size, int) else "any" for size in declared)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -180,3 +181,15 @@ def test_graphs_that_sglang_omni_opens_first_are_retired_and_come_back(tmp_path:
     assert sorted(path.name for path in service.glob("*.onnx")) == [f"{E}.autocast_fp16.onnx"]
     rollback(service)
     assert sorted(path.name for path in service.glob("*.onnx")) == [f"{E}.fp32.onnx", f"{E}.onnx"]
+
+
+@pytest.mark.parametrize("kind", ["directory", "pipe", "link without a target"])
+def test_a_name_that_sglang_omni_opens_first_and_that_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
+    delivered(tmp_path / "artifacts", "cosyvoice3")
+    service = tmp_path / "service"
+    service.mkdir()
+    first = service / f"{E}.fp32.onnx"
+    {"directory": first.mkdir, "pipe": lambda: os.mkfifo(first)}.get(kind, lambda: first.symlink_to("gone"))()
+    with pytest.raises(DeployError, match="is not a file, and the service would open it before"):
+        put_in_service(tmp_path / "artifacts", "sglang_omni", service)
+    assert [path.name for path in service.iterdir() if path.suffix == ".onnx"] == [first.name]

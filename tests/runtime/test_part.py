@@ -53,6 +53,17 @@ def call(part: BuiltPart, *tokens: int, **more: Any) -> np.ndarray[Any, Any]:
     return part(**given)["y"]
 
 
+@pytest.mark.parametrize("declared", ["float[1, N, 3]", "float[1, N]"])
+def test_an_output_of_another_shape_than_the_graph_declares_is_an_error(declared: str, tmp_path: Path) -> None:
+    """The shape is the value of an input, so ONNX Runtime cannot infer it when it loads the graph."""
+    text = '<ir_version: 9, opset_import: ["" : 18]> g (float[1, N, 2] x, int64[R] shape) => '
+    file = tmp_path / "flow.frontend.fp32.onnx"
+    onnx.save(onnx.parser.parse_model(f"{text}({declared} y) {{ y = Reshape(x, shape) }}"), file)
+    part = load_part(file, trust=True)
+    with pytest.raises(ServingError, match=r"computed y with the shape \(1, 4, 2\); \(1, any"):
+        part(x=np.zeros((1, 4, 2), np.float32), shape=np.array([1, 4, 2], np.int64))
+
+
 def test_ids_of_the_vocabulary_are_looked_up(path: Path) -> None:
     part = load_part(path, threads=1)
     assert call(part, 0, 4).tolist() == [[[0, 1], [8, 9]]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from xml.etree import ElementTree
@@ -76,6 +77,10 @@ def test_results_that_cannot_be_written_are_refused_before_the_build(checkout: P
     assert "the directory absent does not exist" in refused.err
     refused = checkout.cosybuild(*QUICK, "--junit", "model", code=2)
     assert "--junit model is a directory" in refused.err
+    (checkout.directory / "kept.onnx").write_bytes(b"graph")
+    refused = checkout.cosybuild(*QUICK, "--junit", "kept.onnx/", code=2)
+    assert "--junit kept.onnx/ is a directory" in refused.err
+    assert (checkout.directory / "kept.onnx").read_bytes() == b"graph"
     refused = checkout.cosybuild(*QUICK, "dry_run=true", "--junit", "r.xml", code=2)
     assert "dry_run=true builds nothing" in refused.err
     assert not (checkout.directory / "outputs").exists()
@@ -85,6 +90,9 @@ def test_results_that_cannot_be_written_do_not_replace_the_result_of_the_build(c
     actions = {"GITHUB_STEP_SUMMARY": "absent/summary.md"}
     built = checkout.cosybuild(*QUICK, env=actions)
     assert "warning: no summary for GitHub Actions (GITHUB_STEP_SUMMARY): Cannot write absent/summary.md" in built.err
+    os.mkfifo(checkout.directory / "pipe")  # a pipe without a reader
+    again = checkout.cosybuild(*QUICK, env={"GITHUB_STEP_SUMMARY": "pipe"})
+    assert "Cannot write pipe" in again.err
     # Only the attempt to write shows that a file cannot be made there.
     lost = checkout.cosybuild(*QUICK, "export.opset=99", "--junit", "/proc/r.xml", code=2)
     assert "Cannot write /proc/r.xml" in lost.err
