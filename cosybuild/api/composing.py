@@ -1,4 +1,4 @@
-"""The composition of overrides or typed settings to a request, as on the command line."""
+"""Compose a request from overrides or from typed settings, in the same way as the command line does."""
 
 from __future__ import annotations
 

@@ -34,12 +34,13 @@ class IsolatedSession:
         path: see `load`.
         provider: see `load`.
         threads: see `load`.
-        level: the graph optimisations; if ONNX Runtime crashes, fewer of them.
+        level: the graph optimisations to try first. If ONNX Runtime crashes, lower levels are tried.
 
     Attributes:
         device: see `Session`.
         level: the optimisations with which ONNX Runtime loads the graph.
-        warning: one sentence if it is not the level that was asked for; else empty.
+        warning: a text for the user if ONNX Runtime crashed at the requested level, so that `level` is lower; else
+            empty.
 
     Raises:
         ExportError: ONNX Runtime refuses the graph, or crashes or hangs at every level.

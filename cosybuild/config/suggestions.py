@@ -53,12 +53,12 @@ def refused_value(error: BaseException, origin: BaseException) -> ConfigurationE
 def suggestion(full_key: str, known: Sequence[str], value: str | None = None) -> str:
     """Return a text such as ` Did you mean export.opset?` for an unknown setting; empty if no setting is similar.
 
-    Suggest the first of these that exists: a similar name in the same group, the same name in another group, a similar
-    name in another group.
+    The search has three steps, and the first setting that is found is suggested: a similar name in the same group; the
+    same name in another group; a similar name in another group.
 
     Args:
         full_key: the dotted name as it was given.
-        known: the settings of the group in this name.
+        known: the names of the settings in the group that `full_key` names.
         value: the value that was given, which the suggestion repeats; None for no value.
     """
     group, _, key = full_key.rpartition(".")

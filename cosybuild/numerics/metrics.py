@@ -165,18 +165,18 @@ def further_differences(actual: Array, reference: Array) -> float:
 
 @metric(of=Kind.classes)
 def top1_loss(actual: Array, reference: Array) -> float:
-    """Return the largest loss of probability by the artifact's choice of the first class; 0 if all choices agree.
+    """Return the largest loss of a row; 0 if artifact and reference choose the same most probable class in every row.
 
-    The loss is the reference's probability of its own first class, minus its probability of the artifact's first class.
-    Two classes of almost equal probability may change places, which costs almost nothing. A percentage of equal choices
-    would count such a change like the loss of a certain class.
+    The loss of a row is the reference's probability of its own most probable class, minus the reference's probability
+    of the class that is most probable in the artifact. If two classes of almost equal probability change places, the
+    loss is almost 0. A percentage of equal choices would count this change as much as a choice of an improbable class.
     """
     return _top_loss(actual, reference, 1)
 
 
 @metric(of=Kind.classes)
 def top5_loss(actual: Array, reference: Array) -> float:
-    """Return the largest loss of probability by the artifact's choice of the first five classes; see `top1_loss`."""
+    """Return the largest loss of a row, as `top1_loss` does, for the sum of the five most probable classes."""
     return _top_loss(actual, reference, 5)
 
 

@@ -52,7 +52,9 @@ def since_lines(since: Mapping[str, Any]) -> Iterator[str]:
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """Yield the changes between two states. Each change has `what` changed and the texts `before` and `after`.
+    """Yield the changes between two states. The field `what` names the thing that changed.
+
+    The fields `before` and `after` are the texts of its two values.
 
     Args:
         old: the earlier state, a result of `run_state`. A cell of sweep.json has the same fields.
@@ -82,7 +84,13 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[dict[str
 
 
 def change(what: str, before: str, after: str) -> dict[str, str]:
-    """Return one change as JSON data: `what` changed, with the text of its value `before` and `after`."""
+    """Return one change as JSON data.
+
+    Args:
+        what: the name of the thing that changed.
+        before: the text of its earlier value.
+        after: the text of its later value.
+    """
     return {"what": what, "before": before, "after": after}
 
 

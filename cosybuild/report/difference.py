@@ -52,7 +52,10 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[s
 
 
 def _is_shown_by_members(name: str, pair: Pair, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Return True for an empty list or mapping if the other run's members have rows of their own."""
+    """Return True if a value is an empty list or mapping in one run, and has members in the other run.
+
+    The members then have rows of their own, which show the difference.
+    """
     empty = any(isinstance(value, Mapping | list) for value in pair)
     return empty and any(other.startswith(f"{name}.") for other in (*old, *new))
 

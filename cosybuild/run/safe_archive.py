@@ -302,7 +302,10 @@ def _is_plain_file(member: tarfile.TarInfo) -> bool:
 
 
 def _is_inside(form: Form, name: str) -> bool:
-    """Return True if the name of a member is a path below one of the archive's directories, on every system."""
+    """Return True if a member's name is a path below one of the archive's directories.
+
+    The name must be such a path on every operating system, because the archive may be unpacked on any of them.
+    """
     root, slash, _ = name.partition("/")
     return is_plain_path(name) and root in form.roots and slash == "/"
 

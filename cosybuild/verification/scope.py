@@ -109,9 +109,10 @@ def verified_profiles(request: Request) -> list[NamedSizes]:
 
 
 def contract_sizes(request: Request) -> dict[str, list[dict[str, int]]]:
-    """Return the sizes at which the contract is checked, for a key that does not name the profiles.
+    """Return the sizes at which the contract is checked, for the key of a step whose key does not contain the profiles.
 
-    The mapping is empty for one profile with one axis, because other sizes then change another part of the key.
+    With one profile and one dynamic axis, the mapping is empty: the key then contains the sizes of the cases, which
+    differ whenever the profile differs.
     """
     if len(request.profiles) < 2 and len(request.subject.spec.symbols) < 2:
         return {}

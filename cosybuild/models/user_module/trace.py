@@ -253,7 +253,7 @@ def _source(path: str) -> str | None:
 
 
 def _is_metadata(path: str) -> bool:
-    """Return True if a file is in the metadata directory of a distribution, which has METADATA or PKG-INFO."""
+    """Return True if a file is in a `.dist-info` or `.egg-info` directory that contains METADATA or PKG-INFO."""
     if (found := _METADATA.search(path)) is None:
         return False
     directory = Path(path[: found.end()])

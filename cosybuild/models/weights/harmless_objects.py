@@ -55,6 +55,10 @@ def stand_in(name: str) -> type | None:
 
 
 def skipped(names: list[str]) -> list[str]:
-    """Return texts, for the user, about the replaced classes, sorted and without those that need no mention."""
+    """Return the names of the replaced classes, as the user sees them, sorted. Some need no mention and are left out.
+
+    Args:
+        names: the full names of the classes.
+    """
     shown = {next((said for end, said in _SHOWN.items() if name.endswith(end)), name) for name in names}
     return sorted(name for name in shown if not _UNSHOWN.fullmatch(name))
