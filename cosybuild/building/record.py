@@ -34,7 +34,7 @@ class Failure:
         step: the label of the step that failed; an empty text if no step did.
         kind: the kind of the error, e.g. `export`; `interrupted`; `defect`.
         message: the message for the user.
-        hint: the sentence with the next command; None if there is none.
+        hint: the sentence that tells the user which command to run next; None if there is none.
         exit_code: the exit code of the command.
     """
 

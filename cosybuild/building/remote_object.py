@@ -55,8 +55,9 @@ class RemoteObject:
         self._ended()
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """Call a method of the object and return its result; errors are those of the class.
+        """Call a method of the object and return its result.
 
+        A failing method raises the same kinds of errors as a failing `make`, see `Raises` of the class.
         After Died or KeyboardInterrupt, the subprocess has ended, and each further call raises Died.
         """
         return self._ask((method, arguments), None)

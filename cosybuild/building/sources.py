@@ -76,7 +76,7 @@ class Sources:
         """Check at the end of the `with` block, which runs the step, that the sources did not change.
 
         Raises:
-            SourceChanged: a file changed during the block. If the block raised an error, this is the cause.
+            SourceChanged: a file changed during the block. It replaces an error that the block raised.
             CosybuildError: the error that the block raised, with the user's paths in place of the private ones.
         """
         try:

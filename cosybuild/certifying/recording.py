@@ -60,9 +60,10 @@ class _Result:
 
     @property
     def is_right(self) -> bool:
-        """True if the array is right: its ratio reaches that of a 16-bit pipeline.
+        """True if the array is right.
 
-        If a known mistake explains the array, the ratio must also reach the floor.
+        If no known mistake explains the array, `snr_db` must reach the value for a 16-bit pipeline. If a known mistake
+        does, `snr_db` must also reach `floor`.
         """
         return self.snr_db >= max(self.floor, _NARROW_DB) or (not self.mistakes and self.snr_db >= _NARROW_DB)
 
@@ -185,7 +186,7 @@ class _Voice:
             arrays: the arrays of the recording.
             dtype: the type of the inputs, which must be that of the modules.
             solver: the solver; None for that of the model directory.
-            frontend: the front end; None for the right one.
+            frontend: a front end with a known mistake; None for the front end of the model directory.
             noise: the solver's initial state, (1, mel, T or more); None for `z` of the recording, or, without `z`, the
                 table of seed 0.
             whole: True to return the frames of the prompt too, in front of those of the target.

@@ -74,7 +74,7 @@ class DryRuns:
         return code
 
     def show_total(self) -> None:
-        """Print the number of cells, of steps to run and of blocked cells of a sweep, and the expected time.
+        """Print the totals of a sweep: its cells, the steps to run, the blocked cells and the expected time.
 
         A step that several cells share counts once.
         """

@@ -25,7 +25,7 @@ def usage_error(parser: argparse.ArgumentParser, command: str, hint: str, messag
     Args:
         parser: the parser that does not accept it.
         command: the command as the user types it, e.g. `store ls`.
-        hint: the sentence with the next command.
+        hint: the sentence that tells the user which command to run next.
         message: the message of argparse.
     """
     return ConfigurationError(f"{command}: {_sentence(parser, message)}", hint=hint)

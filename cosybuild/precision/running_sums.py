@@ -12,7 +12,8 @@ def running_sums(given: RuleInputs) -> Verdicts:
     """Keep in float32 each CumSum and all nodes that it depends on, including matrix products and convolutions.
 
     A rounding error of one summand stays in all later sums. In a vocoder this rule keeps the predictor of f0 in
-    float32. In fp16, f0 would be wrong by 5 cents, which is a whole cycle of the ninth harmonic within a second.
+    float32. In fp16, f0 would be wrong by 5 cents. Summed over one second, this error shifts the phase of the ninth
+    harmonic by at least a whole cycle.
     """
     for node in given.nodes:
         if node.op_type != "CumSum":

@@ -1,4 +1,4 @@
-"""The inputs and outputs of an operator that get the 16-bit type when the node is lowered, from ONNX's own schemas."""
+"""Determine from ONNX's schemas which inputs and outputs of a node get the 16-bit type when the node is lowered."""
 
 from __future__ import annotations
 

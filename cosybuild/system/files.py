@@ -99,7 +99,7 @@ def place_error(error: OSError, doing: str, path: Path | str) -> StoreError:
 
 
 def is_of_the_disk(error: OSError) -> bool:
-    """Return True if the file system caused an error, False if it may be a defect of the program."""
+    """Return True if the file system caused the error, False if the error may be a defect of the program."""
     return error.errno in _CAUSES
 
 

@@ -126,8 +126,8 @@ def record_text(kind: str, value: Mapping[str, Any]) -> str:
 
     Args:
         kind: the kind of record, such as `report`.
-        value: its fields, besides kind, schema and checksum. A value that JSON does not know is written as
-            `str(value)`.
+        value: its fields, without kind, schema and checksum, which are added. A value that JSON does not know is
+            written as `str(value)`.
     """
     assert CHECKSUM not in value, "a record that was read is written again with its old checksum"
     # Convert to JSON and back, so that the checksum is that of the data that a reader gets (a tuple becomes a list).

@@ -47,7 +47,7 @@ def from_json(plain: Any, kind: type[T], where: str, hint: str = RECORD_HINT) ->
         kind: the type.
         where: the path of the data for errors, e.g. `report.json`. If it is empty, the path in an error begins with a
             field.
-        hint: the sentence with the next command, for errors.
+        hint: the sentence that tells the user which command to run next, for errors.
 
     Raises:
         ConfigurationError: a field is missing or has another type. The message has its path, such as

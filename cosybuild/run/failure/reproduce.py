@@ -41,9 +41,9 @@ class Reproduction:
     Attributes:
         recorded: the failure in the record.
         cause: the known cause that matched; None if none did.
-        part: the failure of the smallest failing part of the graph on this machine; None if the archive has no such
-            part, or the part passes.
-        has_part: True if the archive has such a part.
+        part: the failure, on this machine, of the part of the graph that the archive has; None if the archive has none,
+            or if the part passes here. It is the smallest part that failed in the recorded run.
+        has_part: True if the archive has a part of the graph.
         error: the failure of the step on this machine; None if the step passes or was not run.
         lacking: the files that the archive names by digest and that were not found. If there are any, the step was not
             run.
