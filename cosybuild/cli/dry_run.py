@@ -29,8 +29,8 @@ class DryRuns:
         as_json: print each plan as a JSON document; in a sweep, each document is one line.
         cells: the number of plans shown so far.
         blocked: the number of plans with a blocked step.
-        running: the steps that would run, by an identity that equal steps of several cells share. Such a step therefore
-            counts once.
+        running: identity -> step, for each step that would run. Equal steps of several cells have the same identity, so
+            they count once.
     """
 
     as_json: bool = False

@@ -15,12 +15,14 @@ _KEY = re.compile(r"\+{0,2}[A-Za-z_][\w.]*")
 
 
 def add_brackets(word: str, *, sweeping: bool = False) -> str:
-    """Put brackets around the single value of a setting that is a list; return any other override unchanged.
+    """Put brackets around a single value that is given for a setting that holds a list: `trt.sm=89` -> `trt.sm=[89]`.
+
+    Other overrides are returned unchanged.
 
     Args:
         word: an override that Hydra can parse, `key=value`.
-        sweeping: True if the command is a sweep. Several values with commas are then the choices of the sweep, and each
-            of them gets brackets.
+        sweeping: True if the command is a sweep. Values with commas are then the choices of the sweep, and each choice
+            that is a single value gets brackets: `a,b` -> `[a],[b]`. Without a sweep, `a,b` stays unchanged.
     """
     key, equals, _ = word.partition("=")
     if not equals or not _KEY.fullmatch(key) or not _is_list(hint_of(key.lstrip("+"))):

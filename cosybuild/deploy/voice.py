@@ -22,7 +22,10 @@ _AGAIN = "Next: run component=token2wav of one model again, and deploy the run a
 
 
 def network_of(manifest: Mapping[str, Any] | None) -> str | None:
-    """Return the component of an artifact, `frontend`, `estimator` or `vocoder`, cached or not; None for any other."""
+    """Return the component that built an artifact: `frontend`, `estimator` or `vocoder`.
+
+    A cached variant has the same component as the uncached one. None is returned if the artifact is no part of a voice.
+    """
     part = None if manifest is None else part_in_voice(manifest)[0]
     return None if part is None else COMPONENT_OF[part]
 

@@ -42,7 +42,8 @@ def bisect(
     prefix is necessary, and becomes part of the result. Then the search repeats in the prefix before that unit, and
     every set that it tries also contains the result so far. It ends when the result alone passes. So k necessary units
     take about k log2(n) evaluations, while delta debugging takes up to k^2. Several necessary units of one group are
-    adjacent in the order. They take two or three evaluations each, because the start of the group is tried first.
+    adjacent in the order. So after the search has found a unit, it first tries to leave out the rest of the unit's
+    group. If this fails, it tries the neighbour next. Such a unit takes two or three evaluations.
 
     The result is minimal if every superset of a passing set passes. In lowering this does not always hold, because a
     further unit in float32 adds casts, which round. Therefore, at the end, each unit is left out of the result once. If

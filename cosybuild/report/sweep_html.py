@@ -75,7 +75,7 @@ def _cell(cell: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
 
 
 def _inline(data: Any) -> str:
-    """Return data as JSON text for a script element, in which no text of the data can end the element."""
+    """Return data as JSON text for a script element. It has no `<`, so no string of the data can end the element."""
     return figure.dumps(everywhere(data), ensure_ascii=False).replace("<", "\\u003c")
 
 

@@ -82,7 +82,10 @@ def _since(since: Mapping[str, Any] | None) -> Iterator[str]:
 
 
 def link_to(path: str) -> str:
-    """Return a path as a link; no character of it begins a scheme, a host, a query or a fragment."""
+    """Return a path as the target of a link.
+
+    Special characters are escaped, so that no browser reads a part of the path as a scheme, host, query or fragment.
+    """
     plain = f"/{path.lstrip('/')}" if path.startswith("/") else path
     try:
         content = plain.encode("utf-8", "surrogateescape")

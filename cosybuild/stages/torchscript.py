@@ -123,9 +123,9 @@ def _script(request: Request) -> Script:
 
 
 def _gates(request: Request) -> dict[Target, float]:
-    """Return the gate of each file, the smallest signal-to-noise ratio in dB.
+    """Return the smallest allowed signal-to-noise ratio of the fp32 file and of the fp16 file, in dB.
 
-    The gates are those of fp32 and fp16 graphs.
+    The fp32 file has the limit of a float32 graph, and the fp16 file that of a lowered graph.
     """
     verify = request.settings.verify
     assert verify is not None

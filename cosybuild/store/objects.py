@@ -85,10 +85,10 @@ class Objects:
         return None if found == digest else f"has other content (sha256 {found[:12]}…)"
 
     def put(self, file: Path, digest: str) -> Path:
-        """Move a finished file into the store and seal it. Replace an existing file with this digest.
+        """Move a finished file into the store and seal it.
 
-        The existing file may be damaged with its times unchanged. As the content of the new file was just read,
-        replacing repairs such damage.
+        If the store has a file with this digest already, the new file replaces it. The old file may be damaged although
+        its times are unchanged. The new file is sound, because its digest was just computed from its content.
 
         Args:
             file: a regular file on the same file system, which no other path or process refers to.

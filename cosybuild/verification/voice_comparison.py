@@ -179,9 +179,10 @@ def limits_of(form: Form, float32: Mapping[Kind, Gate], request: Request) -> Lim
 
 
 def mel_gate(request: Request, target: Target) -> Gate:
-    """Return the gate of a mel that lowered parts computed.
+    """Return the gate of a mel that was computed by lowered parts.
 
-    It is the gate of a solver run, also if `verify.solver` is null.
+    This is the gate of the solver runs of lowered graphs: the one that `verify.solver` sets, or the default if
+    `verify.solver` is null.
     """
     bounds = bounds_of(request.of(PARTS[1]), target)
     return LOWERED_SOLVER[target] if bounds is None else bounds.gate

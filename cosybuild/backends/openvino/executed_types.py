@@ -99,8 +99,8 @@ def unmet(layers: Sequence[Layer], precision: str, kept: Kept, max_fp32_share: f
         layers: the layers of the compiled IR.
         precision: `fp32`, `bf16` or `fp16`.
         kept: the operators that must compute in float32.
-        max_fp32_share: largest allowed share of layers with matrix products that compute in another type than
-            `precision`.
+        max_fp32_share: of the layers with matrix products that are not in `kept`, the largest share that may compute in
+            another type than `precision`.
     """
     low = _LOW.get(precision)
     if low is None:

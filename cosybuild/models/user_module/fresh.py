@@ -54,7 +54,7 @@ class _Finder(MetaPathFinder):
 
 @contextmanager
 def import_from_source(is_local: Callable[[str], bool]) -> Iterator[None]:
-    """Import local modules from their source in the `with` block.
+    """Within the `with` block, let every import of a local module compile its source and use no stored byte code.
 
     Args:
         is_local: returns True for the path of a local module.

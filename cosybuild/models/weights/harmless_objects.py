@@ -40,7 +40,7 @@ class _Inert:
 
 
 class _Mapping:
-    """The base of replacement classes for subclasses of dict. Its objects are plain dicts, whose entries are read."""
+    """The base of the classes that replace subclasses of dict. A new object is an OrderedDict with all entries."""
 
     def __new__(cls, *_: Any, **__: Any) -> Any:
         return OrderedDict()

@@ -40,8 +40,8 @@ class CachedFrontEnd(nn.Module):
         Args:
             token, prompt_token, prompt_feat, embedding, lookahead_token: of this call, see `UpsamplingFrontEnd`.
             conv_cache: (1, C, 2); zeros before the first call.
-            att_cache: (S, 2 * layers, 1, heads, dim_head) of the S tokens before this call; S = 0 in the first call. A
-                layer after the up-sampling counts once for each frame of a token.
+            att_cache: the keys and values of the S tokens before this call, (S, 2 * layers, 1, heads, dim_head); S = 0
+                in the first call. If a token has n frames after the up-sampling, each later layer counts as n `layers`.
 
         Returns:
             mu (1, mel, T), spks (1, mel), cond (1, mel, T), the new conv_cache, and the tokens to append to att_cache.
