@@ -17,7 +17,7 @@ from cosybuild.models.components.registry import COMPONENTS, GRAPH_FILES
 from cosybuild.models.resolve import directory_and_family, resolve_subject
 from cosybuild.models.shape_profile import BATCH, FRAMES, for_model
 from cosybuild.models.spec import ModelSpec
-from cosybuild.onnxgraph.header import GraphHeader
+from cosybuild.onnxgraph.header import GraphHeader, read_header
 from cosybuild.request import Request
 from cosybuild.run.prepare import request_from_settings
 
@@ -182,6 +182,10 @@ def requests_of(found: Match) -> dict[bool, Request]:
     }
 
 
+_CACHES = {"conv_cache", "att_cache"}
+"""The inputs of a network with caches."""
+
+
 def certifiable_files(directory: Path) -> list[Path]:
     """Return the ONNX files in and below a directory, sorted by path, without those in the backups of deployments.
 
@@ -198,3 +202,15 @@ def has_build_manifest(path: Path) -> bool:
     except ValueError:
         return False
     return manifest is not None and "certified" not in manifest and damage(path, manifest) is None
+
+
+def has_no_counterpart(path: Path) -> bool:
+    """Return True for a network that cosybuild builds and does not compare: one with caches or with bfloat16 inputs.
+
+    The inputs of the file decide, because anybody can write the manifest.
+    """
+    try:
+        inputs = read_header(path).inputs
+    except (ValueError, OSError):
+        return False
+    return {one.name for one in inputs} >= _CACHES or any(one.dtype == "bfloat16" for one in inputs)

@@ -47,7 +47,7 @@ class Candidate:
     """A graph to compare with the network, whose inputs and outputs have the network's names.
 
     Attributes:
-        path: the file, or its copy with the network's names (`own_names.rename_interface`).
+        path: the file, or its copy with the network's names (`renamed_copy.rename_interface`).
         structure: the graph without external data.
         limits: the gates for the cases, from the settings of the user and the graph's number type.
         strict: the gates for the probes: those of the default verification settings.

@@ -21,7 +21,7 @@ class Outcome(str, Enum):
     wrong = "wrong"
     """The file does not compute the network."""
     not_compared = "not compared"
-    """The file is a network that is published only as ONNX, so there is nothing to compare it with."""
+    """The file is published only as ONNX, or is a network that cosybuild does not compare, such as one with caches."""
     unmatched = "unmatched"
     """The inputs and outputs of the file fit no network of the model directory."""
     unreadable = "unreadable"

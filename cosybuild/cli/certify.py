@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild import figure
-from cosybuild.certifying.match import certifiable_files, has_build_manifest, locate_model
+from cosybuild.certifying.match import certifiable_files, has_build_manifest, has_no_counterpart, locate_model
 from cosybuild.certifying.one_file import is_recording, run_task
 from cosybuild.certifying.sign_off import remove_manifest, sign_off
 from cosybuild.certifying.task import Task
@@ -155,8 +155,8 @@ def _settled(task: Task, verdict: Verdict, *, sign: bool) -> Verdict:
     if is_recording(task.path):
         return verdict
     if has_build_manifest(task.path):
-        # Some files of a build, such as a cached estimator, have no counterpart here, but `check` knows them.
-        outcome = Outcome.not_compared if verdict.outcome is Outcome.unmatched else verdict.outcome
+        unmatched = verdict.outcome is Outcome.unmatched
+        outcome = Outcome.not_compared if unmatched and has_no_counterpart(task.path) else verdict.outcome
         note = f"It has the manifest of a build, which stays: python -m cosybuild check {task.path}"
         return replace(verdict, outcome=outcome, notes=(*verdict.notes, note))
     if verdict.outcome is Outcome.right:

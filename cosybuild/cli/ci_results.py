@@ -107,4 +107,4 @@ class CiResults:
 
 def _open_at_once(path: str, flags: int) -> int:
     """Open a file; a pipe without a reader is an error, where `open` would wait for a reader."""
-    return os.open(path, flags | os.O_NONBLOCK, 0o666)
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)

@@ -17,7 +17,7 @@ def output_file(flag: str, name: str) -> Path:
 
     Raises:
         ConfigurationError: the directory of the file does not exist, or the name is that of a directory: it exists as
-            one, or ends with a slash, which `Path` would drop.
+            one, or ends with a slash, which `Path` would drop; or it is a pipe or a device.
     """
     path = Path(name)
     if not path.parent.is_dir():
@@ -28,5 +28,9 @@ def output_file(flag: str, name: str) -> Path:
         raise ConfigurationError(
             f"{flag} {name} is a directory; the name of a file is expected.",
             hint=f"Next: {flag} {path / 'results.xml' if path.is_dir() else path}",
+        )
+    if path.exists() and not path.is_file():
+        raise ConfigurationError(
+            f"{flag} {name} is a pipe or a device; the name of a file is expected.", hint=f"Next: {flag} results.xml"
         )
     return path

@@ -40,10 +40,13 @@ def symbols_of(dim: int | str) -> tuple[str, ...]:
 def text_of(terms: Mapping[str, int]) -> int | str:
     """Return the sum with these factors, the inverse of `terms_of`; an integer if no symbol has a factor."""
     rest = terms.get("", 0)
-    symbols = [name if factor == 1 else f"{factor}*{name}" for name, factor in terms.items() if name and factor]
-    if not symbols:
+    signed = [(factor, name if abs(factor) == 1 else f"{abs(factor)}*{name}") for name, factor in terms.items() if name]
+    parts = [(factor, text) for factor, text in signed if factor]
+    if not parts:
         return rest
-    return " + ".join(symbols) + (f" {'+' if rest > 0 else '-'} {abs(rest)}" if rest else "")
+    parts += [(rest, str(abs(rest)))] if rest else []
+    text = "".join(f" {'-' if factor < 0 else '+'} {text}" for factor, text in parts)
+    return text.removeprefix(" + ").strip()
 
 
 def with_sizes(dim: int | str, sizes: Mapping[str, int]) -> int | str:

@@ -46,17 +46,21 @@ def _described(value: ValueInfoProto) -> str:
     return f"{value.name} ({sizes})"
 
 
-def declare_interface(model: ModelProto, spec: ModelSpec) -> None:
+def declare_interface(model: ModelProto, spec: ModelSpec, *, keep_sizes: bool = True) -> None:
     """Write the declared sizes and the declared names of dynamic axes into a graph's inputs and outputs, in place.
 
-    A fixed size in the graph is kept for an axis of an output whose declared symbol no input has.
+    Args:
+        model: the graph.
+        spec: the declared inputs and outputs.
+        keep_sizes: keep a fixed size of the graph for an axis of an output whose declared symbol no input has. The size
+            says more than the symbol, unless a user declared the symbol to correct a wrong size of a file.
     """
     for values, tensors in ((graph_inputs(model.graph), spec.inputs), (list(model.graph.output), spec.outputs)):
         for value, tensor in zip(values, tensors, strict=True):
             shape = value.type.tensor_type.shape
             known = [dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else None for dim in shape.dim]
-            # Keep the size that the graph states for an output's axis: it says more than a symbol that no input has.
-            known = known if len(known) == len(tensor.shape) and tensor in spec.outputs else [None] * len(tensor.shape)
+            kept = keep_sizes and len(known) == len(tensor.shape) and tensor in spec.outputs
+            known = known if kept else [None] * len(tensor.shape)
             shape.ClearField("dim")
             for size, own in zip(tensor.shape, known, strict=True):
                 dim = shape.dim.add()
@@ -66,6 +70,15 @@ def declare_interface(model: ModelProto, spec: ModelSpec) -> None:
                     dim.dim_param = size
                 else:
                     dim.dim_value = size
+
+
+def corrects_sizes(model: ModelProto, spec: ModelSpec) -> bool:
+    """Return True if an axis of an output is declared as dynamic, and the graph states a fixed size for it."""
+    return any(
+        isinstance(size, str) and dim.HasField("dim_value") and dim.dim_value >= 0
+        for value, tensor in zip(model.graph.output, spec.outputs, strict=True)
+        for dim, size in zip(value.type.tensor_type.shape.dim, tensor.shape, strict=False)
+    )
 
 
 def _side_faults(

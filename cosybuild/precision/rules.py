@@ -168,12 +168,13 @@ def _walk_back(root: ir.Node) -> Iterator[ir.Node]:
     the mean of squares minus the square of the mean, as Flax does. Its terms are almost equal, so that rounding them
     leaves few digits.
     """
-    stack = [root]
+    stack, seen = [root], {root}
     while stack:
         for value in computed_inputs(stack.pop()):
             node = value.producer()
-            if node is None:
+            if node is None or node in seen:
                 continue
+            seen.add(node)
             if node.op_type in ("ReduceMean", "ReduceSum"):
                 yield node
             elif node.op_type in MOVES | {"Add", "Sub", "Max", "Clip", "Div"} or _is_scale_or_square(node):

@@ -18,7 +18,7 @@ _RULES = {
     "right": "The file computes the network with the weights of the model directory.",
     "right for other weights": "The file computes the network with other weights.",
     "wrong": "The file computes something else than the network.",
-    "not compared": "The file is a network that is published as ONNX only.",
+    "not compared": "The file is a network that is published as ONNX only, or one that cosybuild does not compare.",
     "unmatched": "The file has the interface of no network of the model directory.",
     "unreadable": "The file cannot be read, loaded or run, or must not be.",
 }

@@ -127,6 +127,8 @@ def subject_settings(subject: Subject) -> dict[str, Any]:
         "weights_seed": subject.seed if subject.weights is None else None,
         **({} if subject.weights_from is None else {"weights_from": subject.weights_from}),
         **({} if subject.code is None else {"code": subject.code.parts}),
+        # Earlier releases seeded torch's generator only, so a module could get other weights in each step.
+        **({"seeded": "torch, numpy, random"} if subject.family is Family.module else {}),
     }
 
 

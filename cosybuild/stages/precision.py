@@ -38,7 +38,7 @@ class PrecisionStage(Stage[Request]):
 
     name = "precision"
     does = "lowers the precision of the graph"
-    version = 6
+    version = 7
     needs = ("graph", "calibration?")
 
     def __init__(self, method: Method = Method.rules) -> None:

@@ -88,7 +88,8 @@ class Limits:
             return found
         gate = found.gate if own.gate is None else own.gate
         tolerance = found.tolerance if own.tolerance is None or self.tolerance is None else own.tolerance
-        return replace(found, gate=gate, tolerance=tolerance, floor=own.floor)
+        spare = found.spare if own.gate is None else None  # a gate that the user states is not relaxed
+        return replace(found, gate=gate, tolerance=tolerance, floor=own.floor, spare=spare)
 
     def _of_kind(self, kind: Kind) -> Limits:
         of_kind = gates_of_kinds(self.target) if self.of_kind is None else self.of_kind

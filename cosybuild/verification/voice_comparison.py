@@ -32,6 +32,9 @@ Measured between PyTorch, ONNX Runtime and upstream's recorded values, it was at
 gives 20 or more.
 """
 
+_IR = "openvino"
+"""The slot of an estimator that is an OpenVINO IR."""
+
 KINDS = {"mel": Kind.mel, "waveform": Kind.waveform, "f0": Kind.f0}
 """Output of a voice -> kind of its values."""
 
@@ -165,7 +168,7 @@ def limits_of(form: Form, float32: Mapping[Kind, Gate], request: Request) -> Lim
     """
     gates = dict(float32)
     if form.lowered:
-        is_ir = form.slots[PARTS[1]] == "openvino"
+        is_ir = form.slots[PARTS[1]] == _IR
         kinds = gates_of_kinds(form.target, None) if is_ir else of_kind(request.of(PARTS[2]))
         sound = dict(kinds[Kind.waveform])
         if form.flow_is_lowered:
@@ -254,7 +257,7 @@ def losses(compared: Sequence[Compared], float32: Compared) -> list[Loss]:
         float32: the form in which every part is float32. Its noise is subtracted, because no lowered part causes it.
     """
     alone = {one.form.lowered[0]: one for one in compared if len(one.form.lowered) == 1 and not one.form.in_chunks
-             and one.form.slots[one.form.lowered[0]] != "openvino"}  # fmt: skip
+             and one.form.slots[one.form.lowered[0]] != _IR}  # fmt: skip
 
     def noise(one: Compared, output: str) -> float:
         found, own = (_power(each.judged.outputs[output].figures["snr_db"]) for each in (one, float32))
@@ -275,13 +278,17 @@ def _power(snr_db: float) -> float:
     return 1.0 if snr_db == -math.inf else 10 ** (-snr_db / 10)
 
 
+def _has_ir(compared: Compared) -> bool:
+    return compared.form.slots[PARTS[1]] == _IR
+
+
 def describe_loss(compared: Compared, lost: Sequence[Loss]) -> str:
     """Return a clause that names the lowered part that adds most noise to the output that fails.
 
     The text is empty if no output fails or no part is lowered.
     """
     fault = compared.judged.fault
-    if fault is None or not compared.form.lowered or not lost:
+    if fault is None or not compared.form.lowered or not lost or _has_ir(compared):
         return ""
     at_mel = fault.output == "mel"
     shares = {one.part: one.mel_share if at_mel else one.waveform_share for one in lost}
@@ -292,6 +299,9 @@ def describe_loss(compared: Compared, lost: Sequence[Loss]) -> str:
 
 def advice(compared: Compared) -> Advice:
     """Return the hint for a form that does not pass."""
+    if _has_ir(compared):
+        text = "Next: ov=fp32, or keep more operators of the IR in float32 (ov.keep_fp32)."
+        return Advice(text, text)
     if compared.form.lowered:
         text = (
             "Next: keep more of that part in float32: build it alone with precision=auto (component=PART), or set "

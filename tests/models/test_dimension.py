@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cosybuild.models.dimension import size_of, symbols_of, terms_of
+from cosybuild.models.dimension import size_of, symbols_of, terms_of, text_of, with_sizes
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,17 @@ def test_a_symbol_of_a_file_that_is_no_sum_is_a_symbol_itself() -> None:
     assert size_of("two words", {"two words": 3}) == 3
     with pytest.raises(KeyError):
         size_of("two words", {})
+
+
+@given(
+    st.dictionaries(st.sampled_from(["a", "b", "c"]), st.integers(-9, 9).filter(bool), min_size=1), st.integers(-9, 9)
+)
+def test_the_text_of_a_sum_is_read_as_the_same_sum(factors: dict[str, int], constant: int) -> None:
+    terms = {**factors, **({"": constant} if constant else {})}
+    assert terms_of(str(text_of(terms))) == terms
+
+
+def test_a_symbol_with_a_size_leaves_a_sum_of_the_others() -> None:
+    assert with_sizes("2*a - b + c", {"c": 3}) == "2*a - b + 3"
+    assert with_sizes("b - a", {"b": 3}) == "- a + 3"
+    assert with_sizes("a - a", {"a": 3}) == 0

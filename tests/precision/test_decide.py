@@ -153,6 +153,13 @@ def test_a_variance_as_a_difference_of_means_stays_in_fp32() -> None:
     assert {"/s", "/m", "/q", "/t", "/w", "/p", "/v", "/c", "/e", "/r", "/y"} <= kept
 
 
+def test_the_search_for_a_variance_reads_each_node_once() -> None:
+    """Each step reads the value of the step before it twice, so 40 steps have 2^40 paths."""
+    steps = [f"s{n} = Mul(v{n - 1}, c)  v{n} = Sub(v{n - 1}, s{n})" for n in range(1, 41)]
+    text = f"g (float[4] v0) => (float[4] y) {{ {'  '.join(steps)}  y = Sqrt(v40) }}"
+    assert "/y" not in decided(graph(text, {"c": np.float32(0.01)}), {"v0": np.ones(4, np.float32)}).kept
+
+
 def test_layer_normalization_is_lowered_unless_its_input_is_too_large() -> None:
     text = "g (float[2, 16] x) => (float[2, 16] y) { y = LayerNormalization<axis=-1>(x, w) }"
     ones = {"w": np.ones(16, np.float32)}

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
+import onnx
 import pytest
 import torch
 
@@ -60,6 +61,18 @@ def test_a_directory_with_a_port_is_certified_and_signed_off(place: Place) -> No
     tuned = place.cosybuild(*certify, code=5)
     assert "right for other weights: " in tuned.out
     assert not (model / f"{NAME}.manifest.json").exists()
+
+
+@pytest.mark.attack("forge", "the file is refused as one that fits no network")
+def test_a_forged_manifest_does_not_excuse_a_file_that_fits_no_network(place: Place) -> None:
+    model = place.directory / "model"
+    shutil.copytree(DATA / "cosyvoice1_tiny", model)
+    path = model / "other.onnx"
+    text = '<ir_version: 9, opset_import: ["" : 18]> g (float[N] x) => (float[N] y) { y = Neg(x) }'
+    onnx.save(onnx.parser.parse_model(text), path)
+    write_manifest(path, {"verified": True, "verified_by": ["verify"], "model": {"family": "cosyvoice1"}})
+    ran = place.cosybuild("certify", "model_dir=model", "verify=upstream", PROFILE, code=3)
+    assert "unmatched: other.onnx" in ran.out
 
 
 @pytest.mark.attack("forge", "the file is named and refuted, and its manifest stays")

@@ -77,6 +77,9 @@ def test_results_that_cannot_be_written_are_refused_before_the_build(checkout: P
     assert "the directory absent does not exist" in refused.err
     refused = checkout.cosybuild(*QUICK, "--junit", "model", code=2)
     assert "--junit model is a directory" in refused.err
+    os.mkfifo(checkout.directory / "fifo")
+    refused = checkout.cosybuild(*QUICK, "--junit", "fifo", code=2)
+    assert "--junit fifo is a pipe or a device" in refused.err
     (checkout.directory / "kept.onnx").write_bytes(b"graph")
     refused = checkout.cosybuild(*QUICK, "--junit", "kept.onnx/", code=2)
     assert "--junit kept.onnx/ is a directory" in refused.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -87,6 +88,9 @@ UNWATCHABLE: dict[str, Callable[[Path], object]] = {
     "a link to a directory": _link_a_group,
     "an option that reads the clock": lambda conf: (conf / "x.yaml").write_text("a: ${now:%S}\n"),
     "an option that reads any variable": lambda conf: (conf / "x.yaml").write_text("a: ${oc.env:COLUMNS}\n"),
+    "a link to nothing": lambda conf: (conf / ".#mine.yaml").symlink_to("user@host.123"),
+    "a file that is no text": lambda conf: (conf / "x.yaml").write_bytes("a: \xe9".encode("latin-1")),
+    "a pipe": lambda conf: os.mkfifo(conf / "x.yaml"),
     "more files than can be watched": lambda conf: [
         (conf / f"{n}.yaml").touch() for n in range(early_exit._MOST_CONFIGURED)
     ],

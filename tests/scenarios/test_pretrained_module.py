@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -58,3 +59,13 @@ def test_a_pretrained_directory_is_deployed_and_random_weights_are_not(place: Pl
     report = max(place.runs(), key=lambda run: run.stat().st_mtime) / "report.md"
     assert f"model.{suffix} (read by the code)" in report.read_text(encoding="utf-8")
     assert list((place.directory / "service").glob("*.onnx"))
+
+
+def test_a_table_that_the_code_reads_is_no_weights(place: Place) -> None:
+    """Random weights beside a table, such as mel filters, are still random."""
+    code = CODE.replace("super().__init__()", "super().__init__(); import numpy; numpy.load('filters.npz')", 1)
+    assert code != CODE
+    (place.directory / "net.py").write_text(code, encoding="utf-8")
+    np.savez(place.directory / "filters.npz", mel=np.ones(3))
+    refused = place.cosybuild(*WORDS, "model.target={_target_: net.Net}", code=10)
+    assert "deploy=bundle is refused: net has random weights" in refused.err

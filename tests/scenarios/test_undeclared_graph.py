@@ -72,6 +72,18 @@ def test_a_wrong_shape_of_an_output_is_a_warning_and_a_declaration_corrects_the_
     assert onnx.load(corrected).graph.output[0].type.tensor_type.shape.dim[1].dim_value == 4
 
 
+def test_a_declared_symbol_replaces_a_wrong_fixed_size_of_an_output(command: Callable[..., Answer]) -> None:
+    """The size depends on values, so the declared axis has a name that no input has."""
+    x = helper.make_tensor_value_info("x", 1, ["b", 4])
+    y = helper.make_tensor_value_info("y", 7, [2, 9])
+    made = helper.make_graph([helper.make_node("NonZero", ["x"], ["y"])], "g", [x], [y])
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), "mine.onnx")
+    words = ("model=onnx", "model.path=mine.onnx", "trt=none", "verify=off")
+    assert command(*words, "model.outputs=[{name: y, shape: [2, found], dtype: int64}]").code == 0
+    (corrected,) = Path("outputs/runs").glob("*/artifacts/mine.onnx")
+    assert onnx.load(corrected).graph.output[0].type.tensor_type.shape.dim[1].dim_param == "found"
+
+
 def test_an_engine_with_a_type_that_tensorrt_lacks_is_refused_first(command: Callable[..., Answer]) -> None:
     onnx.save(graph(), "mine.onnx")
     answer = command("model=onnx", "model.path=mine.onnx", "trt=fp32")

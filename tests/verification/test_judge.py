@@ -24,7 +24,7 @@ from cosybuild.numerics.metrics import Kind
 from cosybuild.numerics.tolerance import Tolerance
 from cosybuild.verification.cases import Case
 from cosybuild.verification.graph_limits import graph_limits
-from cosybuild.verification.judge import Advice, Comparison, Fault, Limits, compare, judge
+from cosybuild.verification.judge import Advice, Comparison, Fault, Limits, OwnLimits, compare, judge
 from cosybuild.verification.scope import float32_limits, stated_gates
 from cosybuild.verification.spare import Spare
 from tests.onnxgraph.graphs import linear
@@ -218,6 +218,18 @@ def test_a_sparse_output_of_another_model_may_miss_the_ratio_alone(error: float,
         assert "where 94 dB is usual" in found.warning
     tight = Limits({"snr_db": 94.0}, tolerance, spare=Spare(80.0, Tolerance(0.0, 1e-7)))
     assert compare("y", actual, reference, tight).fault is not None
+
+
+def test_a_gate_that_the_user_states_for_an_output_is_not_relaxed() -> None:
+    reference, rng = np.zeros(100_000), np.random.default_rng(0)
+    reference[:10] = 0.5
+    actual = reference.copy()
+    actual[:2000] += 2e-6 * rng.uniform(-1, 1, 2000)
+    tolerance = Tolerance(1e-4, 3e-4)
+    spare = Spare(80.0, tolerance)
+    own = {"y": OwnLimits({"snr_db": 120.0})}
+    assert compare("y", actual, reference, Limits({"snr_db": 94.0}, tolerance, spare=spare)).fault is None
+    assert compare("y", actual, reference, Limits({"snr_db": 94.0}, tolerance, spare=spare, own=own)).fault is not None
 
 
 def test_only_models_of_users_without_a_stated_ratio_have_a_spare_ratio() -> None:

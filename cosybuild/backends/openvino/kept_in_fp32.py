@@ -1,7 +1,7 @@
 """The operators of an IR that must compute in float32 although the precision is smaller (`ov.keep_fp32`).
 
 An attribute of an operator forbids OpenVINO to convert its type. It is written into the XML file of the IR, under the
-name that OpenVINO itself uses there. `executed.py` checks the types of the compiled model.
+name that OpenVINO itself uses there. `executed_types.py` checks the types of the compiled model.
 """
 
 from __future__ import annotations

@@ -93,7 +93,8 @@ class Watch:
         package = pathlib.Path(cosybuild.__file__).parent
         ours = [p for root in (conf, package) for p in sorted(root.rglob("*")) if "__pycache__" not in p.parts]
         ours += configured
-        self._conf = [path for path in ours if package not in path.parents and path.suffix == ".yaml"]
+        texts = (path for path in ours if path.suffix == ".yaml" and path.is_file())
+        self._conf = [path for path in texts if package not in path.parents]
         # Any installation, upgrade or removal of a package changes a directory of the import path.
         places = [path for path in sys.path if os.path.isdir(path)]  # noqa: PTH112  # pathlib would make "" the root
         others = [path for path in sys.path if path not in places]
@@ -136,12 +137,14 @@ class Watch:
 def _configured(roots: Iterable[Path]) -> list[Path] | None:
     """Return all files and directories in the directories that `--config-dir` names.
 
-    None if there are too many to watch, or a symbolic link to a directory, whose content would not be watched.
+    None if there are too many to watch, or one that cannot be watched: a symbolic link to a directory or to nothing, a
+    pipe or a device.
     """
     found: list[Path] = []
     for root in roots:
         for path in root.rglob("*"):
-            if len(found) == _MOST_CONFIGURED or (path.is_symlink() and path.is_dir()):
+            is_usual = path.is_file() or (path.is_dir() and not path.is_symlink())
+            if len(found) == _MOST_CONFIGURED or not is_usual:
                 return None
             found.append(path)
     return found
@@ -178,7 +181,11 @@ def _reads_elsewhere(conf: Iterable[Path], named: bool) -> bool:
     watched = OURS | {_COMMAND_LINE} if named else OURS
     if other or any(source.provider not in watched for source in hydra.runtime.config_sources):
         return True
-    return not all(_is_constant(call) for path in conf for call in path.read_text(encoding="utf-8").split("${")[1:])
+    try:
+        texts = [path.read_text(encoding="utf-8") for path in conf]
+    except (OSError, ValueError):  # an unreadable file that the composition does not need
+        return True
+    return not all(_is_constant(call) for text in texts for call in text.split("${")[1:])
 
 
 def _is_constant(call: str) -> bool:

@@ -35,8 +35,8 @@ _LISTING, _PACKAGE, _FILE = "names in ", "package ", "file "
 """Prefixes of the names in `Trace.parts`. A file has the prefix only if its name begins with one of the prefixes."""
 _KERNEL = ("/proc/", "/sys/", "/dev/")
 _RAM_DISK = "/dev/shm/"  # noqa: S108  # users put files here, although it is below /dev
-_WEIGHTS = frozenset([".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".npz", ".msgpack", ".h5"])
-"""Suffixes of the files in which libraries keep weights."""
+_WEIGHTS = frozenset([".safetensors", ".bin", ".pt", ".pth", ".ckpt"])
+"""Suffixes of the files in which PyTorch's libraries keep weights. Tables, such as mel filters, come as .npz or .h5."""
 _MADE_HERE = frozenset(["__pycache__", "outputs", "multirun"])
 """Directories that Python, cosybuild and Hydra create beside a user's files; they do not change the trace."""
 

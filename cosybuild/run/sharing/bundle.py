@@ -90,7 +90,7 @@ def write_bundle(run: RecordedRun, store: Store, target: Path, *, artifacts: boo
 def may_contain(member: str) -> bool:
     """Return True if a bundle may contain a member with this path.
 
-    A bundle may contain records and data of the run (see `members`), files of DERIVED, and stored results.
+    A bundle may contain records and data of the run (see `allowed_files`), files of DERIVED, and stored results.
     """
     root, _, inside = member.partition("/")
     if root == RUN:
