@@ -28,12 +28,13 @@ WORDS = ("trt=none", "verify=upstream", "trt_profile.profiles=[{seq_len: {min: 4
 HYDRA = [sys.executable, "-c", "import hydra"]
 FORMS = {
     "hydra.run.dir": ("hydra.run.dir=elsewhere",),
-    "--config-dir": ("--config-dir", "team"),
+    "--config-dir": ("--config-dir", "team", "hydra.run.dir=configured"),
     "deployment": ("hydra.run.dir=deployed", "deploy=bundle", "deploy.dir=service", "deploy.create=true"),
     "sweep of 2 cells": ("-m", "verify.seed=1,2"),
     "sweep of 6 cells": ("-m", "verify.seed=1,2,3,4,5,6"),
 }
-"""Words that are added to the command: other ways to ask for a build."""
+"""Words that are added to the command: other ways to ask for a build. Each form has a run directory of its own, because
+Hydra writes into the run directory, which voids the certificates of other commands with the same directory."""
 
 
 def make_model(directory: Path, size: int) -> Path:
@@ -70,7 +71,9 @@ def timed(command: list[str], place: Path) -> tuple[float, float]:
 def run(rounds: int, size: int) -> dict[str, object]:
     """Measure all commands in random order; return medians and ratios."""
     with tempfile.TemporaryDirectory() as temporary:
-        place = Path(temporary).resolve()
+        # Certificates list the working directory, so nothing else is put into it.
+        place, aside = Path(temporary).resolve() / "place", Path(temporary).resolve() / "aside"
+        place.mkdir()
         weights = make_model(place / "model", size)
         command = [sys.executable, "-m", "cosybuild", "model_dir=model", *WORDS]
         subprocess.run(command, cwd=place, check=True, stdout=subprocess.DEVNULL)
@@ -87,12 +90,12 @@ def run(rounds: int, size: int) -> dict[str, object]:
         for number in range(rounds):
             for kind in random.sample(list(commands), len(commands)):
                 if kind == "ordinary way":
-                    certificates.rename(place / "aside")
+                    shutil.move(certificates, aside)
                 seconds[kind].append(timed(commands[kind], place))
                 if kind == "ordinary way":  # it wrote its own certificate again
-                    shutil.copytree(certificates, place / "aside", dirs_exist_ok=True)
+                    shutil.copytree(certificates, aside, dirs_exist_ok=True)
                     shutil.rmtree(certificates)
-                    (place / "aside").rename(certificates)
+                    shutil.move(aside, certificates)
             print(f"\rround {number + 1} of {rounds}", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
         bytes_of_weights = weights.stat().st_size
